@@ -1,0 +1,2 @@
+.venv/.stamp: pyproject.toml requirements/dev.txt scripts/env.sh
+	@sh scripts/env.sh .venv requirements/dev.txt
