@@ -1,0 +1,128 @@
+"""What the router needs from outside, as small Protocols, and the plain values that cross them.
+
+An adapter owns one provider's dialect: it sends, reads and classifies, and never decides. Failures are values here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from apikeyrouter.core.failure import Failure
+from apikeyrouter.core.model import Capabilities, Reading, Usage
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Headers = Mapping[str, str]
+Body = Mapping[str, object]
+
+
+class SecretSource(Protocol):
+    """Holds key material; everything but `reveal()` prints stars."""
+
+    def reveal(self) -> str: ...
+
+
+class Clock(Protocol):
+    """Seconds since the epoch that never run backwards, and a way to wait for them."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Hook(Protocol):
+    """Receives every event; what it raises is counted and swallowed, so that it cannot break a request."""
+
+    def __call__(self, event: object) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One attempt, ready to send. `body` is in the canonical (chat completion) shape; `model` the provider's name."""
+
+    operation: str
+    model: str
+    body: Body
+    secret: SecretSource
+    timeout: float
+    request_id: str
+    attempt: int = 1
+    headers: Headers = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What came back. `failure` is None exactly when the provider succeeded.
+
+    `body` is canonical (chat completion shape for language models, parsed JSON otherwise), `raw` the provider's own.
+    `headers` have lower-case names. `first_byte_s` is seconds from sending to the first byte of the response.
+    """
+
+    status: int | None
+    headers: Headers = field(default_factory=dict)
+    body: object = None
+    raw: object = None
+    content: object = None
+    usage: Usage | None = None
+    failure: Failure | None = None
+    first_byte_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Chunk:
+    """One event of a stream. `data` is canonical; `text` the text it adds; `content` tells whether a caller sees it.
+
+    `usage` comes with the chunk that carries it. A chunk with `failure` is the last one.
+    """
+
+    data: Mapping[str, object] = field(default_factory=dict)
+    text: str = ""
+    content: bool = False
+    usage: Usage | None = None
+    failure: Failure | None = None
+
+
+class ChunkStream(Protocol):
+    """An opened stream. When `failure` is set it was refused and yields nothing; `aclose()` is idempotent."""
+
+    status: int | None
+    headers: Headers
+    failure: Failure | None
+    first_byte_s: float | None
+
+    def __aiter__(self) -> AsyncIterator[Chunk]: ...
+
+    async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One provider dialect. `send` and `stream` never raise for what a provider does; they return it classified.
+
+    They let `asyncio.CancelledError` through. `check` raises InvalidRequestError for a body that cannot be sent.
+    """
+
+    capabilities: Capabilities
+
+    def check(self, operation: str, body: Body) -> None: ...
+
+    async def send(self, call: Call) -> Answer: ...
+
+    async def stream(self, call: Call) -> ChunkStream: ...
+
+    def normalize(self, operation: str, raw: object) -> object: ...
+
+    def usage(self, operation: str, raw: object) -> Usage | None: ...
+
+    def classify(self, status: int | None, headers: Headers, body: object) -> Failure: ...
+
+    def limits(self, headers: Headers) -> tuple[Reading, ...]: ...
+
+    def estimate_cost(self, operation: str, body: Body) -> int | None:
+        """Nano-dollars known before sending (a price per request), or None where tokens decide."""
+        ...
+
+    async def health(self, secret: SecretSource) -> bool: ...
+
+    async def aclose(self) -> None: ...
