@@ -63,7 +63,7 @@ class Request:
     max_output_tokens: int | None = None
     tenant: str | None = None
     user: str | None = None
-    tags: Tags = NO_TAGS
+    tags: Tags = field(default_factory=lambda: NO_TAGS)
     session: str | None = None
     priority: int = 0
     max_cost: Decimal | None = None
