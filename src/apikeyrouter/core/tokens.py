@@ -95,7 +95,7 @@ def _cap(body: Mapping[str, object]) -> int | None:
 class TokenModel:
     """Learned ratios and output lengths by model and route."""
 
-    __slots__ = ("_ratios", "_outputs")
+    __slots__ = ("_outputs", "_ratios")
 
     def __init__(self) -> None:
         self._ratios: dict[tuple[str, str], float] = {}
