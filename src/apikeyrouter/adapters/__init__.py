@@ -1,0 +1,27 @@
+"""Providers' dialects. An adapter sends, reads and classifies; it never decides. Loaded on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from apikeyrouter.adapters.base import BaseAdapter, ListStream
+    from apikeyrouter.adapters.jsonhttp import HTTPAdapter
+    from apikeyrouter.adapters.openai import OpenAIAdapter
+
+__all__ = ["BaseAdapter", "HTTPAdapter", "ListStream", "OpenAIAdapter"]
+
+_HOMES: Final = {
+    "BaseAdapter": "base",
+    "HTTPAdapter": "jsonhttp",
+    "ListStream": "base",
+    "OpenAIAdapter": "openai",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
