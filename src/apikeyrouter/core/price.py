@@ -1,200 +1,180 @@
 """Usage x price -> money, and the book that knows which price a model has.
 
-A provider's price list has tiers, cache discounts and modalities; a request must be priced twice (what to hold before,
-what it cost after) in under a microsecond. So a row of the list is compiled once into flat integers and the arithmetic
-below is all that runs per request. Rates are integer pico-dollars per unit (one dollar per million tokens is exactly
-1,000,000), results integer nano-dollars, rounded up once. Where rows come from (files, installed price lists) is not
-known here; neither is any provider's name.
+A request is priced twice: what to hold before it is sent, and what it cost after. Both take under a microsecond:
+a price list's line (`rates.Row`) is compiled into flat integers once and nothing but multiplication is left. What is
+held follows the dearest of all lists that know the model, what is charged the first one: a doubtful price is held high
+and never charged high. Results are integer nano-dollars, rounded up once. Lines are looked up in `shelf`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal
-from fnmatch import fnmatchcase
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from decimal import Decimal
 from typing import Final, Self
 
 from apikeyrouter.core.model import Usage, nano
+from apikeyrouter.core.rates import RATES, Row, flat, pico, pico_each, steps, worst_steps
+from apikeyrouter.core.shelf import Shelf, matches
 
-Rates = Mapping[str, int]
-"""Pico-dollars per unit, by the names of `RATES`; an absent name costs what its parent costs (see `_flat`)."""
+__all__ = ["FREE", "Price", "PriceBook", "Row", "Shelf"]
 
-RATES: Final = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "audio_input", "audio_output",
-                "reasoning", "image", "request")  # fmt: skip
-NO_RATES: Final[Rates] = MappingProxyType({})
-
-_Flat = tuple[int, int, int, int, int, int, int, int, int]
-"""input, output, then what a cache read, cache write, input audio, output audio, reasoning token costs ON TOP of the
-plain token it is counted in; then image and request."""
-
+DAY_SECONDS: Final = 86_400
 CACHE_SIZE: Final = 4096
 """Model names a book remembers; names come from callers, so they are not kept without bound."""
 
 
-def pico(dollars_per_million: Decimal | str | int) -> int:
-    """Pico-dollars per token of a price in dollars per million tokens, rounded up."""
-    return int((Decimal(dollars_per_million) * 1_000_000).to_integral_value(ROUND_CEILING))
-
-
-def _flat(rates: Rates) -> _Flat:
-    plain_in, plain_out = rates.get("input", 0), rates.get("output", 0)
-    return (
-        plain_in,
-        plain_out,
-        rates.get("cache_read", plain_in) - plain_in,
-        rates.get("cache_write", plain_in) - plain_in,
-        rates.get("audio_input", plain_in) - plain_in,
-        rates.get("audio_output", plain_out) - plain_out,
-        rates.get("reasoning", plain_out) - plain_out,
-        rates.get("image", 0),
-        rates.get("request", 0),
-    )
-
-
-def _worst(rates: Rates) -> tuple[int, int, int, int]:
-    """input and output rates no token of a text request exceeds, then the same with audio."""
-    names_in, names_out = ("input", "cache_read", "cache_write", "cache_write_1h"), ("output", "reasoning")
-    text_in, text_out = (max((rates.get(n, 0) for n in names), default=0) for names in (names_in, names_out))
-    return text_in, text_out, max(text_in, rates.get("audio_input", 0)), max(text_out, rates.get("audio_output", 0))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One model's line of a price list as data. `match` are lower-case globs; tiers start ABOVE so many input tokens
-    and price the whole request. `variants` are the same for a service tier ("batch", "flex", "priority")."""
-
-    provider: str
-    id: str
-    rates: Rates = field(default_factory=lambda: NO_RATES)
-    tiers: tuple[tuple[int, Rates], ...] = ()
-    match: tuple[str, ...] = ()
-    source: str = "override"
-    date: str = ""
-    context_window: int | None = None
-    max_output_tokens: int | None = None
-    variants: Mapping[str, Row] = field(default_factory=lambda: MappingProxyType({}))
-
-
 class Price:
-    """What a model costs. `hold` is what may be needed, `cost` what was used; both integer nano-dollars.
+    """What a model costs: `hold` is what may be needed, `cost` what was used, in nano-dollars.
 
-    `cost` follows the row itself; `hold` follows the dearest of it and `others` (what further sources say of the same
-    model), so that a doubtful price is held high and never charged high.
+    `row` is the list's line it was compiled from, with the context window and the output limit where they are known.
     """
 
-    __slots__ = ("_base", "_tiers", "_worst", "_worst_tiers", "date", "free", "id", "row", "source")
+    __slots__ = (
+        "_base",
+        "_others",
+        "_parts",
+        "_tiers",
+        "_worst",
+        "_worst_tiers",
+        "date",
+        "free",
+        "id",
+        "row",
+        "source",
+        "varies",
+    )
 
     def __init__(self, row: Row, others: Iterable[Row] = ()) -> None:
         self.id, self.source, self.date, self.row = row.id, row.source, row.date, row
-        steps = _steps(row)
-        self._base = _flat(steps[0][1])
-        self._tiers = tuple((start, _flat(rates)) for start, rates in steps[1:])
-        worst = _worst_steps((row, *others))
+        self._others = tuple(others)
+        ladder = steps(row)
+        self._base = flat(ladder[0][1])
+        self._tiers = tuple((start, flat(rates)) for start, rates in ladder[1:])
+        worst = worst_steps((row, *self._others))
         self._worst, self._worst_tiers = worst[0][1], worst[1:]
-        self.free = not any(self._base) and not self._tiers and not any(self._worst)
+        self.free = not any(self._worst) and not self._worst_tiers
+        self.varies = bool(row.hours or row.later)
+        self._parts: dict[int, Price] = {}
 
     @classmethod
     def of(cls, name: str, *, source: str = "override", date: str = "", **dollars: Decimal | str | int) -> Self:
-        """A price by hand, in dollars: per million tokens, but `image` and `request` each."""
+        """A price by hand, in dollars: for a million tokens of each kind in `RATES`, for one `image` or `request`."""
         if unknown := sorted(set(dollars) - set(RATES)):
             raise ValueError(f"A price knows no {unknown[0]!r}; it takes {', '.join(RATES)}.")
-        rates = {k: pico(v) if k not in ("image", "request") else nano(v) * 1000 for k, v in dollars.items()}
+        rates = {k: pico_each(v) if k in ("image", "request") else pico(v) for k, v in dollars.items()}
+        if negative := sorted(k for k, v in rates.items() if v < 0):
+            raise ValueError(f"The price of {negative[0]} is {dollars[negative[0]]}; give 0 dollars or more.")
         return cls(Row(provider="", id=name, rates=rates, source=source, date=date))
 
-    def hold(self, input_tokens: int, output_tokens: int, features: frozenset[str] | None = None) -> int:
-        """Nano-dollars no usage within these tokens exceeds: no cache discount, dearest tier reached, rounded up.
+    def at(self, now: float) -> Price:
+        """The price in force at `now`: dated changes and hours of the day applied. Itself where nothing varies.
 
-        Without `features` every modality the row prices is counted; with them audio counts only where named.
+        Its `hold` still covers every hour, because a request may end in another one than it began in.
+        """
+        if not self.varies:
+            return self
+        row = self.row
+        for start, later in self.row.later:
+            if now >= start:
+                row = later
+        second, chosen = int(now) % DAY_SECONDS, row
+        for start, end, hour in row.hours:
+            if (start <= second < end) if start < end else not end <= second < start:
+                chosen = hour
+        return self if chosen is self.row else self._compiled(chosen, row)
+
+    def _compiled(self, chosen: Row, dated: Row) -> Price:
+        price = self._parts.get(id(chosen))
+        if price is None:
+            others = self._others if chosen is dated else (*self._others, dated)
+            price = self._parts[id(chosen)] = Price(replace(chosen, later=(), hours=dated.hours), others)
+            price.varies = False
+        return price
+
+    def variant(self, name: str) -> Price:
+        """The price of a service tier ("batch", "flex", "priority"), or itself where the list names none."""
+        row = self.row.variants.get(name)
+        return Price(row) if row else self
+
+    def hold(
+        self, input_tokens: int, output_tokens: int, features: frozenset[str] | None = None, images: int = 0
+    ) -> int:
+        """What no usage within these numbers exceeds: no cache discount, dearest tier reached, dearest hour and list.
+
+        Without `features` every modality with a price is counted; with them, audio only where it is named.
         """
         worst = self._worst
         for start, rates in self._worst_tiers:
             if input_tokens <= start:
                 break
             worst = rates
-        audio = features is None or "audio" in features
-        rate_in, rate_out = (worst[2], worst[3]) if audio else (worst[0], worst[1])
-        return -(-(input_tokens * rate_in + output_tokens * rate_out + self._base[8]) // 1000)
+        if features is None or "audio" in features:
+            total = input_tokens * worst[2] + output_tokens * worst[3]
+        else:
+            total = input_tokens * worst[0] + output_tokens * worst[1]
+        return -(-(total + worst[5] + images * worst[4]) // 1000)
 
     def cost(self, usage: Usage) -> int:
-        """Nano-dollars of a usage, rounded up once; what the provider itself reports wins."""
+        """What a usage cost; what the provider itself reports wins."""
         if usage.cost_reported is not None:
             return nano(usage.cost_reported)
-        tokens_in, rates = usage.input_tokens, self._base
+        input_tokens, rates = usage.input_tokens, self._base
         for start, tier in self._tiers:
-            if tokens_in <= start:
+            if input_tokens <= start:
                 break
             rates = tier
-        total = tokens_in * rates[0] + usage.output_tokens * rates[1]
-        if usage.cache_read_tokens:
-            total += usage.cache_read_tokens * rates[2]
-        if usage.cache_write_tokens:
-            total += usage.cache_write_tokens * rates[3]
+        total = input_tokens * rates[0] + usage.output_tokens * rates[1] + usage.requests * rates[8]
+        if usage.cache_read_tokens or usage.cache_write_tokens:
+            cached = usage.cache_read_tokens + usage.cache_write_tokens
+            total += usage.cache_read_tokens * rates[2] + usage.cache_write_tokens * rates[3]
+            if cached > input_tokens:  # an adapter that counts them apart: charge both
+                total += cached * rates[0]
         if usage.reasoning_tokens:
             total += usage.reasoning_tokens * rates[6]
+            if usage.reasoning_tokens > usage.output_tokens:
+                total += usage.reasoning_tokens * rates[1]
         if usage.audio_input_tokens or usage.audio_output_tokens:
             total += usage.audio_input_tokens * rates[4] + usage.audio_output_tokens * rates[5]
-        if usage.images:
-            total += usage.images * rates[7]
-        return -(-(total + usage.requests * rates[8]) // 1000)
+        return -(-(total + usage.images * rates[7]) // 1000)
 
     def __repr__(self) -> str:
         rates = "free" if self.free else f"{self._base[0] / 1e6:g}/{self._base[1] / 1e6:g} $/M"
-        return f"<Price {self.id} {rates} ({self.source} {self.date})>"
-
-
-def _steps(row: Row) -> list[tuple[int, Rates]]:
-    """Tiers as complete rates, from zero input tokens upwards."""
-    steps = [(0, dict(row.rates))]
-    for start, rates in sorted(row.tiers, key=lambda tier: tier[0]):
-        steps.append((start, {**steps[-1][1], **rates}))
-    return [(start, rates) for start, rates in steps]
-
-
-def _worst_steps(rows: Iterable[Row]) -> tuple[tuple[int, tuple[int, int, int, int]], ...]:
-    """For each tier start the dearest rates of any row and any tier up to it."""
-    ladders = [_steps(row) for row in rows]
-    worst = (0, 0, 0, 0)
-    result = []
-    for start in sorted({start for ladder in ladders for start, _ in ladder}):
-        reached = [_worst(rates) for ladder in ladders for at, rates in ladder if at <= start]
-        worst = tuple(map(max, worst, *reached))
-        result.append((start, worst))
-    return tuple(result)
+        return f"<Price {self.id} {rates} {self.source} {self.date}>"
 
 
 FREE: Final = Price(Row(provider="", id="free", source="declared"))
 """Costs nothing, and is known to: self-hosted models (`price: free`)."""
 
+Lazy = Shelf | Callable[[], Shelf]
+
 
 class PriceBook:
-    """Finds the price of a model. Overrides win in the order last given first, then the rows."""
+    """Finds the price of a model: what was overridden by hand (the last wins), else what the lists say.
 
-    __slots__ = ("_aliases", "_cache", "_overrides", "_rows")
+    The first shelf that knows a model sets its price; `witnesses` can only raise what is held for it. A shelf may be
+    given as a function that reads it, called when it is first needed.
+    """
 
-    def __init__(self) -> None:
-        self._rows: dict[str, list[Row]] = {}
-        self._aliases: Mapping[str, str] = {}
+    __slots__ = ("_cache", "_overrides", "_shelves", "_witnesses")
+
+    def __init__(self, shelves: Iterable[Lazy] = (), witnesses: Iterable[Lazy] = ()) -> None:
+        self._shelves, self._witnesses = list(shelves), list(witnesses)
         self._overrides: list[tuple[str | None, str, Price]] = []
         self._cache: dict[tuple[str, str], Price | None] = {}
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Row], aliases: Mapping[str, str] = MappingProxyType({})) -> Self:
-        """A book of rows; `aliases` map other names of a provider to the one its rows have."""
-        book = cls()
-        book._aliases = aliases
-        for row in rows:
-            book._rows.setdefault(row.provider, []).append(row)
-        return book
+    def from_rows(cls, rows: Iterable[Row]) -> Self:
+        """A book of one list."""
+        return cls([Shelf(rows)])
 
     def override(self, provider: str | None, model: str, price: Price) -> None:
-        """Price models that match the glob `model` (of one provider, or of any) by hand."""
+        """Price the models that match the glob `model`, of one provider or of any, by hand."""
         self._overrides.insert(0, (provider, model.lower(), price))
         self._cache.clear()
 
     def find(self, provider: str, model: str) -> Price | None:
-        """The price, or None where nobody knows it. A provider without rows gets the dearest row of that name."""
+        """The price, or None where no list knows the model."""
         key = (provider, model)
         try:
             return self._cache[key]
@@ -206,20 +186,41 @@ class PriceBook:
 
     def _find(self, provider: str, model: str) -> Price | None:
         for owner, glob, price in self._overrides:
-            if (owner is None or owner == provider) and fnmatchcase(model, glob):
+            if (owner is None or owner == provider) and matches(glob, model):
                 return price
-        home = self._aliases.get(provider, provider)
-        if home in self._rows:
-            return _first(self._rows[home], model)
-        found = [hit for rows in self._rows.values() if (hit := _first(rows, model))]
-        return max(found, key=lambda price: price.hold(1000, 1000), default=None)
+        row = self._first(provider.lower(), model)
+        if row is None:
+            return None
+        others = (witness.find(row.provider, model) for witness in _read(self._witnesses))
+        return Price(row, [other for other in others if other and other is not row])
+
+    def _first(self, provider: str, model: str) -> Row | None:
+        """The row of a provider some list has; for one that none has, the row the bare name leads to."""
+        known = False
+        for shelf in self._each() if provider else ():
+            known = known or shelf.knows(provider)
+            if row := shelf.find(provider, model):
+                return row
+        anywhere = (row for shelf in self._each() if (row := shelf.find_anywhere(model)))
+        return None if known else next(anywhere, None)
+
+    def shelves(self) -> tuple[Shelf, ...]:
+        """Every list, read."""
+        return tuple(self._each())
+
+    def _each(self) -> Iterator[Shelf]:
+        yield from _read(self._shelves)
+        yield from _read(self._witnesses)
 
     def __len__(self) -> int:
-        return sum(map(len, self._rows.values())) + len(self._overrides)
+        """Rows of the lists read so far, and overrides."""
+        read = (s for s in (*self._shelves, *self._witnesses) if isinstance(s, Shelf))
+        return sum(map(len, read)) + len(self._overrides)
 
 
-def _first(rows: Iterable[Row], model: str) -> Price | None:
-    for row in rows:
-        if row.id == model or any(fnmatchcase(model, glob) for glob in row.match):
-            return Price(row)
-    return None
+def _read(shelves: list[Lazy]) -> Iterator[Shelf]:
+    """The shelves, each read when it is reached and then kept."""
+    for at, shelf in enumerate(shelves):
+        if not isinstance(shelf, Shelf):
+            shelf = shelves[at] = shelf()
+        yield shelf
