@@ -53,7 +53,7 @@ format: .venv/.stamp ## rewrite the code in the project's format
 
 bench: .venv/.stamp ## benchmarks of the decision and what surrounds it
 	@mkdir -p .reports
-	@$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' --benchmark-json=.reports/bench.json --benchmark-columns=min,median,ops,rounds -q $(ARGS)
+	@$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-json=.reports/bench.json --benchmark-columns=min,median,ops,rounds -q $(ARGS)
 
 bench-check: .venv/.stamp ## the benchmarks' ratios against their stored values; fails when one is 10 % worse
 	@$(BIN)/python scripts/bench_check.py $(ARGS)

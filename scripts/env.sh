@@ -1,13 +1,15 @@
 #!/bin/sh
-# Makes one environment from one lock file: scripts/env.sh DIRECTORY LOCK
+# Makes one environment from one lock file: scripts/env.sh DIRECTORY LOCK [REQUIREMENT...]
 #
 # Why a script: the same steps serve every environment of the Makefile, on a machine that may have uv or only pip, and
 # with a make as old as 3.81. A second run installs only what changed. The package itself goes in editable, and the
-# lock is complete, so nothing is resolved here: pip's --no-deps makes even an old pip quick.
+# lock is complete, so nothing is resolved here: pip's --no-deps makes even an old pip quick. Requirements after the lock
+# are resolved and take precedence over its pins (the matrices of `make torture`).
 set -eu
 
 directory=$1
 lock=$2
+shift 2
 bin=$directory/bin
 
 say() { printf '%s\n' "$*" >&2; }
@@ -46,7 +48,8 @@ with_uv() {
         uv=$bin/uv
     fi
     "$uv" pip install --quiet --no-deps --python "$bin/python" -r "$lock" &&
-        "$uv" pip install --quiet --no-deps --no-build-isolation --python "$bin/python" -e .
+        "$uv" pip install --quiet --no-deps --no-build-isolation --python "$bin/python" -e . &&
+        { [ $# = 0 ] || "$uv" pip install --quiet --python "$bin/python" "$@"; }
 }
 
 with_pip() {
@@ -54,12 +57,13 @@ with_pip() {
     "$bin/python" -m ensurepip >/dev/null 2>&1 || true
     "$bin/python" -m pip install --quiet --upgrade pip >/dev/null 2>&1 || true
     "$bin/python" -m pip install --quiet --no-deps -r "$lock" &&
-        "$bin/python" -m pip install --quiet --no-deps --no-build-isolation -e .
+        "$bin/python" -m pip install --quiet --no-deps --no-build-isolation -e . &&
+        { [ $# = 0 ] || "$bin/python" -m pip install --quiet "$@"; }
 }
 
 fits "$bin/python" || { say "making $directory"; rm -rf "$directory"; make_venv; }
 say "installing $lock into $directory"
-with_uv || with_pip || {
+with_uv "$@" || with_pip "$@" || {
     say "Could not install $lock into $directory: see the messages above; is the package index reachable?"
     exit 1
 }
