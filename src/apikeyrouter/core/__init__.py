@@ -1,1 +1,1 @@
-"""The decisions, pure: no await, no clock, no chance, no I/O, no third party. Time and randomness come in as arguments."""
+"""The decisions, pure: no await, clock, chance, I/O or third party. Time and randomness come in as arguments."""

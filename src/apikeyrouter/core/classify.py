@@ -154,6 +154,12 @@ def classify(
     )
 
 
+def refusal(rules: tuple[Rule, ...], status: int, headers: Mapping[str, str], body: object) -> bool:
+    """Whether one of these rules takes a success for a failure; only rules that name the status are asked."""
+    seen = _Evidence(status=status, headers=headers, body=body, codes=(), message="")
+    return any(status in rule.statuses and not rule.codes and _holds(rule, seen) for rule in rules)
+
+
 def _gather(table: ErrorTable, status: int | None, headers: Mapping[str, str], body: object) -> _Evidence:
     inner = body[0] if isinstance(body, list) and body else body
     found = [value for path in table.codes for value in find(path, inner) if _is_code(value)]

@@ -1,7 +1,7 @@
 """Calendar arithmetic shared by quota windows and budgets: when does a period in a zone begin and end.
 
-Providers reset by their own calendars (Gemini at midnight in America/Los_Angeles, spend limits on the first of the month
-in UTC), so a day is not 86,400 s: a zone's offset changes twice a year. Nothing else in the core knows dates.
+Providers reset by their own calendars (one at midnight in America/Los_Angeles, another on the first of the month in
+UTC), so a day is not 86,400 s: a zone's offset changes twice a year. Nothing else in the core knows dates.
 """
 
 from __future__ import annotations

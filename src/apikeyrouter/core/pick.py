@@ -1,0 +1,328 @@
+"""Filter, score, pick: the decision itself. It holds nothing; the ledger does that in the same breath.
+
+Order: lower tiers first; inside a tier each stratum is filtered and scored once for all its keys, then its keys by
+quota and load. Few candidates are scanned whole. Of many, DRAW are drawn from each stratum, in order of the strata's
+static score, and a stratum whose static score alone already loses is not drawn from at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp
+from typing import Final
+
+from apikeyrouter.core import decision as why
+from apikeyrouter.core.budget import HUGE, BudgetTree, Node
+from apikeyrouter.core.decision import Decision, Rejection
+from apikeyrouter.core.model import COST, Need, Request
+from apikeyrouter.core.retry import Attempts
+from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Roster, Stratum
+from apikeyrouter.core.score import CAPACITY_SCALE, LATENCY_REFERENCE_S, TIE_BREAK, Constraints, Objective
+
+Chance = Callable[[], float]
+"""A source of uniform numbers in [0, 1), such as random.Random().random."""
+
+WINDOW_OF: Final = {
+    "requests": 0,
+    "tokens": 1,
+    "input_tokens": 2,
+    "output_tokens": 3,
+    "cost": COST,
+}
+
+
+class Ask:
+    """A request with everything known that does not depend on the candidate.
+
+    `need` has COST 0; the price of a stratum fills it in. `max_cost` (nano-dollars) and `room` bound the hold.
+    """
+
+    __slots__ = ("attempts", "costly", "input_tokens", "max_cost", "need", "nodes", "objective", "output_tokens",
+                 "request", "room", "room_node")  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        need: Need,
+        objective: Objective,
+        *,
+        nodes: tuple[Node, ...] = (),
+        max_cost: int | None = None,
+        attempts: Attempts | None = None,
+        costly: bool = False,
+    ) -> None:
+        self.request = request
+        self.need = need
+        self.objective = objective
+        self.input_tokens = need[2]
+        self.output_tokens = need[3]
+        self.nodes = nodes
+        self.max_cost = max_cost
+        self.attempts = attempts
+        self.costly = costly
+        self.room: int = HUGE
+        self.room_node: Node | None = None
+
+
+def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
+    """The best candidate that may serve, or a decision without one that says why."""
+    d = Decision(ask.request, roster, ask.objective, ask.need, now)
+    if ask.nodes:
+        ask.room, ask.room_node = BudgetTree.room(ask.nodes, now)
+    for tier in roster.tiers:
+        allowed = _strata(tier, ask, d, now)
+        if allowed and _best(allowed, ask, d, now, chance, small=roster.small):
+            break
+    return d
+
+
+# -- strata ----------------------------------------------------------------------------------------------------------
+
+
+def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> list[tuple[float, int | None, Stratum]]:
+    """The strata that pass every condition that is equal for their keys, with static score and cost, best first."""
+    costs = [_hold(s, ask) for s in tier]
+    worst = max((c for c in costs if c is not None), default=0)
+    allowed = []
+    for stratum, cost in zip(tier, costs, strict=True):
+        refusal = _refusal(stratum, ask, cost, now)
+        if refusal is not None:
+            d.rejected.append(refusal)
+            continue
+        score = 0.0
+        for term, weight in ask.objective.static:
+            score += weight * static_term(term, stratum, cost, worst, ask.output_tokens)
+        allowed.append((score, cost, stratum))
+        d.statics.append((stratum, score, cost))
+    if len(allowed) > 1:
+        allowed.sort(key=_static_score)
+    return allowed
+
+
+def _static_score(entry: tuple[float, int | None, Stratum]) -> float:
+    return entry[0]
+
+
+def _hold(stratum: Stratum, ask: Ask) -> int | None:
+    price = stratum.deployment.price
+    return None if price is None else price.hold(ask.input_tokens, ask.output_tokens)
+
+
+def static_term(term: int, stratum: Stratum, cost: int | None, worst: int, output_tokens: int) -> float:
+    """Term `term` of score.STATIC for a stratum, in [0, 1], 0 best. An unknown price counts as the dearest."""
+    deployment = stratum.deployment
+    if term == 0:
+        return 1.0 if cost is None else cost / worst if worst else 0.0
+    if term == 1:
+        return 1.0 - deployment.reliability.lcb
+    if term == 2:
+        expected = deployment.latency.expected_s(output_tokens)
+        return expected / (expected + LATENCY_REFERENCE_S)
+    return 1.0 - stratum.candidates[0].key.quality
+
+
+def _refusal(stratum: Stratum, ask: Ask, cost: int | None, now: float) -> Rejection | None:
+    deployment = stratum.deployment
+    who, count = f"{deployment.provider}/{deployment.model}", len(stratum.candidates)
+    if not deployment.breaker.allows(now):
+        wait = max(0.0, deployment.breaker.until - now)
+        return Rejection(who, why.BREAKER, wait_s=wait, where=str(deployment.breaker.state), count=count)
+    most = deployment.max_output_tokens
+    if most is not None and ask.output_tokens > most:
+        return Rejection(who, why.OUTPUT_TOO_LONG, ask.output_tokens, most, count=count)
+    if cost is None:
+        if ask.max_cost is not None or ask.room_node is not None:
+            return Rejection(who, why.PRICE_UNKNOWN, count=count)
+    elif ask.max_cost is not None and cost > ask.max_cost:
+        return Rejection(who, why.MAX_COST, cost, ask.max_cost, count=count)
+    elif cost > ask.room:
+        return Rejection(who, why.BUDGET, cost, ask.room, where=_name(ask.room_node), count=count)
+    if ask.objective.constraints.any:
+        return _unmet(stratum, ask.objective.constraints, ask, cost, who)
+    return None
+
+
+def _name(node: Node | None) -> str:
+    return "" if node is None else node.key
+
+
+def _unmet(stratum: Stratum, bound: Constraints, ask: Ask, cost: int | None, who: str) -> Rejection | None:
+    deployment, count = stratum.deployment, len(stratum.candidates)
+    if deployment.reliability.mean < bound.min_reliability:
+        return Rejection(who, why.MIN_RELIABILITY, deployment.reliability.mean, bound.min_reliability, count=count)
+    if bound.max_cost is not None and (cost is None or cost > bound.max_cost):
+        return Rejection(who, why.MAX_COST if cost is not None else why.PRICE_UNKNOWN, cost or 0, bound.max_cost)
+    if bound.max_latency is not None:
+        expected = deployment.latency.expected_s(ask.output_tokens)
+        if expected > bound.max_latency:
+            return Rejection(who, why.MAX_LATENCY, expected, bound.max_latency, count=count)
+    quality = stratum.candidates[0].key.quality
+    if quality < bound.min_quality:
+        return Rejection(who, why.MIN_QUALITY, quality, bound.min_quality, count=count)
+    missing = bound.capabilities - deployment.features
+    if missing:
+        return Rejection(who, why.CAPABILITY, where=", ".join(sorted(missing)), count=count)
+    for tag, value in bound.tags.items():
+        if stratum.tags.get(tag) != value:
+            return Rejection(who, why.TAGS, where=f"{tag}={value}", count=count)
+    return None
+
+
+# -- candidates ------------------------------------------------------------------------------------------------------
+
+
+def _best(
+    strata: list[tuple[float, int | None, Stratum]], ask: Ask, d: Decision, now: float, chance: Chance, *, small: bool
+) -> bool:
+    best: Candidate | None = None
+    best_score, best_cost, ties = float("inf"), None, 0.0
+    objective = ask.objective
+    scale, fair = objective.capacity, objective.fairness
+    least = _least_served(strata) if fair else 0.0
+    scanned, numbers = d.scanned, d.numbers
+    for static, cost, stratum in strata:
+        if not small and static > best_score:
+            continue
+        need = ask.need if not ask.costly else (*ask.need[:COST], cost or 0)
+        found = _scan(stratum, ask, need, cost, d, now) if small else _draw(stratum, ask, need, cost, d, now, chance)
+        for candidate, load in found:
+            score = static + TIE_BREAK * load
+            if scale:
+                score += scale * (1.0 - exp(-CAPACITY_SCALE * load))
+            if fair:
+                score += fair * fairness_term(candidate, least)
+            scanned.append(candidate)
+            numbers.append(score)
+            numbers.append(load)
+            if score < best_score:
+                best, best_score, best_cost, ties = candidate, score, cost, candidate.key.weight
+            elif score == best_score:
+                # Equals share by weight: reservoir sampling, one draw for each tie.
+                ties += candidate.key.weight
+                if chance() * ties < candidate.key.weight:
+                    best, best_cost = candidate, cost
+    d.chosen, d.cost = best, best_cost
+    return best is not None
+
+
+def _least_served(strata: list[tuple[float, int | None, Stratum]]) -> float:
+    return min(c.key.served / c.key.weight for _, _, s in strata for c in s.candidates[:64])
+
+
+def fairness_term(candidate: Candidate, least: float) -> float:
+    """How far a key is ahead of the least served one, by tokens over weight; half at ten thousand tokens."""
+    ahead = max(0.0, candidate.key.served / candidate.key.weight - least)
+    return ahead / (ahead + 10_000.0)
+
+
+def _scan(
+    stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float
+) -> list[tuple[Candidate, float]]:
+    found = []
+    for candidate in stratum.candidates:
+        if (ask.attempts is not None or candidate.nodes) and _barred(candidate, ask, cost, d, now):
+            continue
+        load = 0.0
+        for pool in candidate.pools:
+            part = pool.fits_and_load(need, now)
+            if part < 0.0:
+                shortfall = candidate.shortfall(need, now)
+                if shortfall is not None:
+                    d.shortfalls.append((candidate, shortfall))
+                break
+            load += part
+        else:
+            found.append((candidate, load))
+    return found
+
+
+def _draw(  # noqa: PLR0917  (one decision's context, passed flat because this loop is the hot path)
+    stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, chance: Chance
+) -> list[tuple[Candidate, float]]:
+    """Up to DRAW candidates with room, at random; whoever has none is parked until it has."""
+    stratum.wake(need, now)
+    live = stratum.live
+    found: list[tuple[Candidate, float]] = []
+    seen: set[int] = set()
+    tries = 3 * DRAW
+    while live and len(found) < DRAW and tries and len(seen) < len(live):
+        candidate = live[int(chance() * len(live))]
+        if id(candidate) in seen:
+            tries -= 1
+            continue
+        if (ask.attempts is not None or candidate.nodes) and _barred(candidate, ask, cost, d, now):
+            seen.add(id(candidate))
+            tries -= 1
+            continue
+        load = _load(candidate, need, now)
+        if load < 0.0:
+            _park(candidate, need, d, now)
+        else:
+            seen.add(id(candidate))
+            found.append((candidate, load))
+    if not found and live:
+        found = _scan_live(stratum, ask, need, cost, d, now)
+    if not found:
+        d.parked.append((stratum, len(stratum.candidates) - len(live), stratum.opens_at))
+    return found
+
+
+def _scan_live(
+    stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float
+) -> list[tuple[Candidate, float]]:
+    """Everybody that is left, before refusing."""
+    found = []
+    for candidate in list(stratum.live):
+        if (ask.attempts is not None or candidate.nodes) and _barred(candidate, ask, cost, d, now):
+            continue
+        load = _load(candidate, need, now)
+        if load < 0.0:
+            _park(candidate, need, d, now)
+        else:
+            found.append((candidate, load))
+    return found
+
+
+def _load(candidate: Candidate, need: Need, now: float) -> float:
+    load = 0.0
+    for pool in candidate.pools:
+        part = pool.fits_and_load(need, now)
+        if part < 0.0:
+            return part
+        load += part
+    return load
+
+
+def _park(candidate: Candidate, need: Need, d: Decision, now: float) -> None:
+    shortfall = candidate.shortfall(need, now)
+    if shortfall is None:
+        return
+    if len(d.shortfalls) < DRAW:
+        d.shortfalls.append((candidate, shortfall))
+    of = WINDOW_OF.get(shortfall.window.partition("/")[0], ANY_SIZE) if shortfall.cause == "window" else ANY_SIZE
+    candidate.stratum.park(candidate, shortfall, need, of, now)
+
+
+def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: float) -> bool:
+    """Refused for a reason of its own: it failed this request before, or a budget of its key or pool has no room."""
+    attempts = ask.attempts
+    if attempts is not None and _avoided(candidate, attempts):
+        d.rejected.append(Rejection(candidate.key.id, why.AVOIDED, where=attempts.reason()))
+        return True
+    if candidate.nodes:
+        room, node = BudgetTree.room(candidate.nodes, now)
+        if node is not None and (cost is None or cost > room):
+            code = why.PRICE_UNKNOWN if cost is None else why.BUDGET
+            d.rejected.append(Rejection(candidate.key.id, code, cost or 0, room, where=node.key))
+            return True
+    return False
+
+
+def _avoided(candidate: Candidate, attempts: Attempts) -> bool:
+    deployment = candidate.deployment
+    return (
+        candidate.key.id in attempts.avoid_keys
+        or deployment.provider in attempts.avoid_providers
+        or (deployment.provider, deployment.model) in attempts.avoid_models
+        or (bool(attempts.avoid_pools) and any(p.id in attempts.avoid_pools for p in candidate.pools))
+    )

@@ -1,0 +1,137 @@
+"""Whether to try again, where, and after how long; and how many retries everybody together may make.
+
+Retries are the way an outage gets worse, so they are paid from a budget: a tenth of the requests of a provider, and
+three for a start (Finagle's retry budget). A fault of the request is never retried; a refused pool never before its
+time; the provider is changed after two failures of one. All attempts share one deadline and one max_cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Literal
+
+from apikeyrouter.core.failure import Failure, Kind
+
+Failover = Literal["never", "same_provider", "any"]
+
+
+class Next(StrEnum):
+    """Where the next attempt may go."""
+
+    STOP = "stop"
+    ANY = "any"
+    OTHER_KEY = "other_key"
+    OTHER_POOL = "other_pool"
+    OTHER_MODEL = "other_model"
+
+
+NEXT: Final[Mapping[Kind, Next]] = MappingProxyType(
+    {
+        Kind.RATE_LIMITED: Next.OTHER_POOL,
+        Kind.SLOW_DOWN: Next.OTHER_POOL,
+        Kind.QUOTA_EXHAUSTED: Next.OTHER_POOL,
+        Kind.NOT_ON_PLAN: Next.OTHER_POOL,
+        Kind.TOO_LARGE_FOR_POOL: Next.OTHER_POOL,
+        Kind.NO_MONEY: Next.OTHER_POOL,
+        Kind.IN_FLIGHT_MONEY: Next.OTHER_POOL,
+        Kind.UNAUTHENTICATED: Next.OTHER_KEY,
+        Kind.FORBIDDEN: Next.OTHER_KEY,
+        Kind.MODEL_NOT_FOUND: Next.OTHER_KEY,
+        Kind.TOO_LONG: Next.STOP,
+        Kind.CONTENT: Next.STOP,
+        Kind.INVALID: Next.STOP,
+        Kind.OVERLOADED: Next.ANY,
+        Kind.SERVER_ERROR: Next.ANY,
+        Kind.TIMEOUT: Next.ANY,
+        Kind.NETWORK: Next.ANY,
+        Kind.MALFORMED: Next.ANY,
+        Kind.EMPTY: Next.ANY,
+        Kind.CANCELLED: Next.STOP,
+    }
+)
+"""ANY may use the same key again: the fault was not the key's."""
+
+BACKS_OFF: Final = frozenset({Kind.OVERLOADED, Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.NETWORK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    attempts: int = 3
+    per_key: int = 2
+    per_provider: int = 2
+    failover: Failover = "any"
+    budget_share: float = 0.1
+    budget_floor: float = 3.0
+    backoff_s: float = 0.1
+    longest_backoff_s: float = 5.0
+
+
+class RetryBudget:
+    """Tokens: each request earns `share`, each retry costs one; at least `floor` are there at the start."""
+
+    __slots__ = ("most", "share", "tokens")
+
+    def __init__(self, share: float = 0.1, floor: float = 3.0) -> None:
+        self.share = share
+        self.tokens = floor
+        self.most = max(floor, 100.0)
+
+    def earn(self) -> None:
+        if self.tokens < self.most:
+            self.tokens += self.share
+
+    def spend(self) -> bool:
+        if self.tokens < 1.0:
+            return False
+        self.tokens -= 1.0
+        return True
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What one request has tried so far, and therefore avoids next."""
+
+    count: int = 0
+    keys: dict[str, int] = field(default_factory=dict)
+    providers: dict[str, int] = field(default_factory=dict)
+    avoid_keys: set[str] = field(default_factory=set)
+    avoid_pools: set[str] = field(default_factory=set)
+    avoid_models: set[tuple[str, str]] = field(default_factory=set)
+    avoid_providers: set[str] = field(default_factory=set)
+    kinds: dict[tuple[str, Kind], int] = field(default_factory=dict)
+    last: Failure | None = None
+
+    def note(
+        self, failure: Failure, *, key: str, pools: tuple[str, ...], provider: str, model: str, settings: RetrySettings
+    ) -> Next:
+        """Record a failed attempt and say where the next may go."""
+        self.count += 1
+        self.last = failure
+        self.keys[key] = self.keys.get(key, 0) + 1
+        self.providers[provider] = self.providers.get(provider, 0) + 1
+        step = NEXT[failure.kind]
+        if step is Next.OTHER_POOL:
+            self.avoid_pools.update(pools)
+        if step is Next.OTHER_KEY or self.keys[key] >= settings.per_key:
+            self.avoid_keys.add(key)
+        if step is Next.ANY and self.providers[provider] >= settings.per_provider:
+            self.avoid_models.add((provider, model))
+        return step if self.count < settings.attempts else Next.STOP
+
+    def reason(self) -> str:
+        """The failure that made the next attempt avoid somebody, for the explanation."""
+        return str(self.last.kind) if self.last else ""
+
+    def same_fault_twice(self, provider: str, failure: Failure) -> bool:
+        """The same kind of failure under two keys of one provider is not the keys' fault."""
+        known = self.kinds.get((provider, failure.kind), 0) + 1
+        self.kinds[provider, failure.kind] = known
+        return known >= 2
+
+
+def backoff(attempt: int, chance: float, settings: RetrySettings) -> float:
+    """Seconds before attempt `attempt` + 1: exponential with full jitter (`chance` in [0, 1))."""
+    return float(chance * min(settings.longest_backoff_s, settings.backoff_s * 2.0**attempt))

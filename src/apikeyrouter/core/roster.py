@@ -1,0 +1,210 @@
+"""Who may serve a request, arranged so that choosing among ten thousand is as cheap as choosing among twelve.
+
+A roster is compiled once for each (model, provider, operation, capabilities, tenant) and thrown away when a key,
+provider or alias changes. Inside it, candidates that differ only in their quota form a stratum (same provider, model,
+price, tier, quality, tags): a stratum has one cost, one reliability and one latency. Small rosters are scanned whole;
+above SCAN_ALL, candidates that cannot serve are parked until the time they can, and a few are drawn from the rest.
+A parked candidate remembers the size it refused: anything at least as large is refused until then without a look.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Final
+
+from apikeyrouter.core.breaker import Breaker
+from apikeyrouter.core.budget import Node
+from apikeyrouter.core.key import Key
+from apikeyrouter.core.model import COST, INPUT, OUTPUT, REQUESTS, TOKENS, Need, Tags
+from apikeyrouter.core.pool import Pool, Shortfall
+from apikeyrouter.core.price import Price
+from apikeyrouter.core.stats import Latency, Reliability
+from apikeyrouter.core.window import NEVER
+
+SCAN_ALL: Final = 12
+DRAW: Final = 8
+LONGEST_PARK_S: Final = 3600.0
+_SIZED: Final = frozenset({TOKENS, INPUT, OUTPUT, COST})
+
+
+@dataclass(slots=True)
+class Deployment:
+    """A provider's model: what is shared by all keys that reach it."""
+
+    provider: str
+    model: str
+    reliability: Reliability
+    latency: Latency
+    breaker: Breaker
+    features: frozenset[str]
+    price: Price | None
+    quality: float = 0.5
+    max_output_tokens: int | None = None
+
+
+class Candidate:
+    """One key for one deployment, with every pool a request through it charges."""
+
+    __slots__ = ("deployment", "key", "nodes", "parked", "place", "pools", "roster_version", "stamp", "stratum")
+
+    def __init__(
+        self, key: Key, deployment: Deployment, pools: tuple[Pool, ...], nodes: tuple[Node, ...] = (), version: int = 0
+    ) -> None:
+        self.key = key
+        self.deployment = deployment
+        self.pools = pools
+        self.nodes = nodes
+        self.roster_version = version
+        self.parked = False
+        self.place = 0
+        self.stamp = 0
+        self.stratum: Stratum
+
+    @property
+    def id(self) -> str:
+        return self.key.id
+
+    def shortfall(self, need: Need, now: float) -> Shortfall | None:
+        """The pool that frees last, among those that refuse."""
+        found = [s for s in (pool.shortfall(need, now) for pool in self.pools) if s is not None]
+        return max(found, key=lambda s: s.wait_s, default=None)
+
+    def __repr__(self) -> str:
+        return f"<Candidate {self.key.id} {self.deployment.provider}/{self.deployment.model}>"
+
+
+class Stratum:
+    """Candidates alike in everything but quota. `live` is drawn from; the rest wait in the park."""
+
+    __slots__ = ("candidates", "deployment", "heap", "live", "parks", "sized", "tags", "tier")
+
+    def __init__(self, deployment: Deployment, tier: int, tags: Tags) -> None:
+        self.deployment = deployment
+        self.tier = tier
+        self.tags = tags
+        self.candidates: list[Candidate] = []
+        self.live: list[Candidate] = []
+        self.parks = 0
+        self.heap: list[tuple[float, int, Candidate]] = []
+        self.sized: dict[int, list[tuple[int, int, Candidate]]] = {}
+
+    def add(self, candidate: Candidate) -> None:
+        candidate.stratum = self
+        candidate.place = len(self.live)
+        self.candidates.append(candidate)
+        self.live.append(candidate)
+
+    def park(self, candidate: Candidate, refusal: Shortfall, need: Need, of: int, now: float) -> None:
+        """Take a candidate out until the need it refused would fit."""
+        last = self.live.pop()
+        if last is not candidate:
+            self.live[candidate.place], last.place = last, candidate.place
+        candidate.parked = True
+        self.parks += 1
+        candidate.stamp = self.parks
+        until = now + min(refusal.wait_s, LONGEST_PARK_S)
+        heappush(self.heap, (until, candidate.stamp, candidate))
+        if of in _SIZED:
+            self._remember_size(of, need[of], candidate)
+        for pool in candidate.pools:
+            pool.parked.append(candidate)
+
+    def _remember_size(self, of: int, size: int, candidate: Candidate) -> None:
+        known = self.sized.setdefault(of, [])
+        if len(known) > 2 * len(self.candidates) + 16:
+            known[:] = [e for e in known if e[2].parked and e[1] == e[2].stamp]
+        insort(known, (size, candidate.stamp, candidate), key=_size_of)
+
+    def unpark(self, candidate: Candidate) -> None:
+        if candidate.parked:
+            candidate.parked = False
+            candidate.place = len(self.live)
+            self.live.append(candidate)
+
+    def wake(self, need: Need, now: float) -> None:
+        """Return to the living whoever's time has come, and whoever only refused something larger than `need`."""
+        heap = self.heap
+        while heap and (heap[0][0] <= now or not _current(heap[0][1], heap[0][2])):
+            _, ticket, candidate = heappop(heap)
+            if _current(ticket, candidate):
+                self.unpark(candidate)
+        for of, known in self.sized.items():
+            while known and known[-1][0] > need[of]:
+                _, ticket, candidate = known.pop()
+                if _current(ticket, candidate):
+                    self.unpark(candidate)
+
+    @property
+    def opens_at(self) -> float:
+        """The earliest time a parked candidate may return."""
+        return self.heap[0][0] if self.heap else NEVER
+
+
+def _size_of(entry: tuple[int, int, Candidate]) -> int:
+    return entry[0]
+
+
+def _current(ticket: int, candidate: Candidate) -> bool:
+    return candidate.parked and ticket == candidate.stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A key that can never serve requests of this roster as things stand, and why."""
+
+    key: str
+    code: str
+    why: str
+
+
+class Roster:
+    """All candidates for one kind of request, by tier (lower first), then by stratum."""
+
+    __slots__ = ("candidates", "costly", "excluded", "hard_node", "model", "priced", "small", "tiers", "version")
+
+    def __init__(
+        self, model: str, candidates: Iterable[Candidate], excluded: tuple[Excluded, ...] = (), *, version: int = 0
+    ) -> None:
+        self.model = model
+        self.excluded = excluded
+        self.version = version
+        self.candidates = tuple(candidates)
+        self.small = len(self.candidates) <= SCAN_ALL
+        self.tiers = _tiers(self.candidates)
+        # Asked for each request: does any pool count money, may any budget of a key refuse, is anything not free?
+        self.costly = any(w.of == COST for c in self.candidates for p in c.pools for w in p.windows)
+        self.hard_node = next((n for c in self.candidates for n in c.nodes if n.hard), None)
+        self.priced = any(c.deployment.price is None or not c.deployment.price.free for c in self.candidates)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+def _tiers(candidates: tuple[Candidate, ...]) -> tuple[tuple[Stratum, ...], ...]:
+    strata: dict[object, Stratum] = {}
+    for c in candidates:
+        kind = (id(c.deployment), c.key.tier, c.key.quality, _frozen(c.key.tags))
+        if kind not in strata:
+            strata[kind] = Stratum(c.deployment, c.key.tier, c.key.tags)
+        strata[kind].add(c)
+    tiers = sorted({s.tier for s in strata.values()})
+    return tuple(tuple(s for s in strata.values() if s.tier == tier) for tier in tiers)
+
+
+def _frozen(tags: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(tags.items())
+
+
+def release(pool: Pool) -> None:
+    """Something became free in `pool`: its parked candidates are looked at again."""
+    if pool.parked:
+        for candidate in pool.parked:
+            candidate.stratum.unpark(candidate)
+        pool.parked.clear()
+
+
+ANY_SIZE: Final = REQUESTS
+"""The dimension of refusals that do not depend on a request's size."""

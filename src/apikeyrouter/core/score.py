@@ -1,0 +1,186 @@
+"""What "better" means: objectives as terms in [0, 1], where 0 is best, weighted and summed.
+
+Terms are normalised against fixed references or against the dearest alternative, never left in raw units, so that
+weights compare. A constraint is not a term: it removes a candidate. The capacity term is the pool's load (pool.py); it
+is always present with a small weight, so that equals are ordered by room and not by chance alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Final
+
+from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Tags, nano
+from apikeyrouter.errors import InvalidConfigurationError
+
+TERMS: Final = ("cost", "reliability", "latency", "quality", "fairness", "capacity")
+STATIC: Final = ("cost", "reliability", "latency", "quality")
+"""Terms that are equal for all keys of one provider, model, price and quality: computed once for each such group."""
+
+TIE_BREAK: Final = 0.001
+LATENCY_REFERENCE_S: Final = 2.0
+"""An answer this slow scores 0.5."""
+CAPACITY_SCALE: Final = 8.0
+"""Makes the load comparable: a tenth of a window on a full pool scores about 0.5."""
+
+NAMED: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
+    {
+        "default": {"reliability": 0.8, "capacity": 0.2},
+        "reliability": {"reliability": 0.9, "capacity": 0.1},
+        "cost": {"cost": 0.9, "reliability": 0.1},
+        "latency": {"latency": 0.9, "reliability": 0.1},
+        "fairness": {"fairness": 1.0},
+        "quality": {"quality": 0.9, "reliability": 0.1},
+        "capacity": {"capacity": 1.0},
+    }
+)
+"""An objective given by name. Reliability stays in the others with a tenth: nobody wants the cheapest failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """Conditions a candidate must meet. `max_cost` in nano-dollars, `max_latency` in seconds."""
+
+    min_reliability: float = 0.0
+    max_cost: int | None = None
+    max_latency: float | None = None
+    min_quality: float = 0.0
+    capabilities: frozenset[str] = NO_NAMES
+    tags: Tags = NO_TAGS
+
+    @property
+    def any(self) -> bool:
+        return self != NO_CONSTRAINTS
+
+
+NO_CONSTRAINTS: Final = Constraints()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """Weights over the terms, and constraints. Build with `Objective.of("cost")` or `Objective.of({"cost": 0.6, ...})`.
+
+    `order` names the terms by rank instead of by weight: each is worth more than all that follow (bands of 5 %).
+    """
+
+    name: str = "default"
+    weights: Mapping[str, float] = field(default_factory=lambda: NAMED["default"])
+    constraints: Constraints = NO_CONSTRAINTS
+    order: tuple[str, ...] = ()
+    static: tuple[tuple[int, float], ...] = field(init=False)
+    fairness: float = field(init=False)
+    capacity: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights = self._checked()
+        at = {name: i for i, name in enumerate(STATIC)}
+        object.__setattr__(self, "weights", MappingProxyType(weights))
+        object.__setattr__(self, "static", tuple((at[n], w) for n, w in weights.items() if n in at and w))
+        object.__setattr__(self, "fairness", weights.get("fairness", 0.0))
+        object.__setattr__(self, "capacity", weights.get("capacity", 0.0))
+
+    def _checked(self) -> dict[str, float]:
+        weights = dict(self.weights)
+        for rank, name in enumerate(self.order):
+            weights[name] = 20.0**-rank
+        for name, weight in weights.items():
+            if name not in TERMS:
+                raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {', '.join(TERMS)}.")
+            if not 0 <= weight < float("inf"):
+                raise InvalidConfigurationError(f"The weight of '{name}' is {weight}; it must be at least 0.")
+        return weights
+
+    @classmethod
+    def of(cls, what: object) -> Objective:
+        """From a name, a mapping of weights (with `constraints` and `order` inside), or an Objective."""
+        if isinstance(what, Objective):
+            return what
+        if what is None:
+            return DEFAULT
+        if isinstance(what, str):
+            return _named(what)
+        if isinstance(what, Mapping):
+            return _mapped(what)
+        raise InvalidConfigurationError(f"An objective is a name or a mapping of weights, not {type(what).__name__}.")
+
+
+def _named(name: str) -> Objective:
+    if name not in NAMED:
+        raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {', '.join(sorted(NAMED))}.")
+    return Objective(name=name, weights=NAMED[name])
+
+
+def _mapped(what: Mapping[str, object]) -> Objective:
+    rest = dict(what)
+    constraints = _constraints(rest.pop("constraints", None))
+    order = rest.pop("order", ())
+    if not isinstance(order, list | tuple):
+        raise InvalidConfigurationError("`order` of an objective is a list of term names, best first.")
+    weights: dict[str, float] = {}
+    for name, weight in rest.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise InvalidConfigurationError(f"The weight of '{name}' is {weight!r}; it must be a number.")
+        weights[name] = float(weight)
+    if not weights and not order:
+        weights = dict(NAMED["default"])
+    return Objective(name="custom", weights=weights, constraints=constraints, order=tuple(map(str, order)))
+
+
+def _constraints(what: object) -> Constraints:
+    if what is None:
+        return NO_CONSTRAINTS
+    if isinstance(what, Constraints):
+        return what
+    if not isinstance(what, Mapping):
+        raise InvalidConfigurationError("`constraints` of an objective is a mapping, such as {max_cost: 0.05 USD}.")
+    readers: dict[str, Callable[[object], object]] = {
+        "min_reliability": _number,
+        "max_cost": _money,
+        "max_latency": _number,
+        "min_quality": _number,
+        "capabilities": _names,
+        "tags": _tags,
+    }
+    unknown = set(what) - set(readers)
+    if unknown:
+        raise InvalidConfigurationError(
+            f"Constraint '{sorted(map(str, unknown))[0]}' is unknown; use one of {', '.join(readers)}."
+        )
+    found = {name: readers[name](value) for name, value in what.items()}
+    return Constraints(**found)  # type: ignore[arg-type]  # each reader returns its field's type
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise InvalidConfigurationError(f"A constraint of {value!r} must be a number of at least 0.")
+    return float(value)
+
+
+def _money(value: object) -> int:
+    text = str(value).strip()
+    amount, _, currency = text.partition(" ")
+    if currency not in ("", "USD"):
+        raise InvalidConfigurationError(f"max_cost '{text}' is not in USD, the only currency prices are kept in.")
+    try:
+        return nano(Decimal(amount))
+    except InvalidOperation:
+        raise InvalidConfigurationError(f"max_cost '{text}' is not an amount; write it as '0.05 USD'.") from None
+
+
+def _names(value: object) -> frozenset[str]:
+    if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
+        raise InvalidConfigurationError("`capabilities` is a list, such as [tools, streaming].")
+    return frozenset(map(str, value))
+
+
+def _tags(value: object) -> Tags:
+    if not isinstance(value, Mapping):
+        raise InvalidConfigurationError("`tags` is a mapping, such as {region: eu}.")
+    return MappingProxyType({str(k): str(v) for k, v in value.items()})
+
+
+DEFAULT: Final = Objective()
+"""Reliability first, room second (requirements: "reliability with capacity as tie-break")."""

@@ -1,0 +1,302 @@
+"""One limit over one period: how much is free now, and when more will be.
+
+Three shapes share one representation, `free = level - held`. A bucket refills continuously (level grows lazily with
+time), a fixed window turns to full at its calendar end, a rolling window gets back what it gave a period ago. Three
+charging modes decide what a request moves: `admission` debits the estimate when it is sent (providers that charge
+max_tokens up front), `real` holds the estimate and debits what was really used at the end, `concurrency` holds a slot.
+There are no timers: every method takes `now`, and a clock that stands still or steps back refills nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Final, Literal, get_args
+
+from apikeyrouter.core.model import CONCURRENCY, COST, DIMENSIONS, nano
+from apikeyrouter.core.period import SECONDS, ends_at, starts_at
+from apikeyrouter.errors import InvalidConfigurationError
+
+Shape = Literal["bucket", "fixed", "rolling"]
+Charge = Literal["admission", "real", "concurrency"]
+Per = Literal["second", "minute", "hour", "day", "week", "month"]
+
+NEVER: Final = float("inf")
+RING_SLOTS: Final = 60
+"""A rolling window forgets in sixtieths of its period; a slot counts whole until all of it is a period old."""
+
+_OF: Final = {name: index for index, name in enumerate(DIMENSIONS)} | {"input": 2, "output": 3, "spend": COST}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A limit as its owner states it; `amount` requests, tokens, slots, or dollars (`of="cost"`).
+
+    `window` None takes the provider's way: continuous buckets up to a day, calendar months. `burst_s` caps a bucket at
+    that many seconds of refill, where the provider enforces a minute's limit in smaller steps. `models` restricts the
+    limit to models matching one of the globs. `refund` returns an unused estimate at the end (`charge="admission"`).
+    """
+
+    of: str
+    amount: int
+    per: Per = "minute"
+    window: Shape | None = None
+    zone: str = "UTC"
+    charge: Charge = "admission"
+    burst_s: float | None = None
+    models: tuple[str, ...] = ()
+    refund: bool = False
+
+    def __post_init__(self) -> None:
+        if self.of not in _OF:
+            raise _bad(f"limit of '{self.of}'; use one of {', '.join(DIMENSIONS)}", self)
+        if type(self.amount) is not int or self.amount < 0:
+            raise _bad(f"{self.of} limit of {self.amount}; it must be a whole number of at least 0", self)
+        if self.per not in get_args(Per):
+            raise _bad(f"{self.of} limit per '{self.per}'; use one of {', '.join(get_args(Per))}", self)
+        if self.burst_s is not None and not self.burst_s > 0:
+            raise _bad(f"{self.of} limit with burst_s {self.burst_s}; it must be more than 0 seconds", self)
+
+    @classmethod
+    def rps(cls, amount: int) -> Limit:
+        return cls(of="requests", amount=amount, per="second")
+
+    @classmethod
+    def rpm(cls, amount: int) -> Limit:
+        return cls(of="requests", amount=amount)
+
+    @classmethod
+    def rph(cls, amount: int) -> Limit:
+        return cls(of="requests", amount=amount, per="hour")
+
+    @classmethod
+    def rpd(cls, amount: int) -> Limit:
+        return cls(of="requests", amount=amount, per="day")
+
+    @classmethod
+    def tpm(cls, amount: int) -> Limit:
+        return cls(of="tokens", amount=amount)
+
+    @classmethod
+    def tpd(cls, amount: int) -> Limit:
+        return cls(of="tokens", amount=amount, per="day")
+
+    @classmethod
+    def itpm(cls, amount: int) -> Limit:
+        return cls(of="input_tokens", amount=amount)
+
+    @classmethod
+    def otpm(cls, amount: int) -> Limit:
+        """Output tokens per minute, charged as they are produced: the estimate is held, the truth debited."""
+        return cls(of="output_tokens", amount=amount, charge="real")
+
+    @classmethod
+    def concurrency(cls, amount: int) -> Limit:
+        return cls(of="concurrency", amount=amount, charge="concurrency")
+
+    @classmethod
+    def spend(cls, amount: Decimal | str | int, per: Per = "month") -> Limit:
+        """The provider's own spend cap in dollars, charged at real cost."""
+        try:
+            return cls(of="cost", amount=nano(amount), per=per, window="fixed", charge="real")
+        except InvalidOperation:
+            raise InvalidConfigurationError(f"A spend limit of '{amount}' is not an amount of dollars.") from None
+
+
+def _bad(what: str, limit: Limit) -> InvalidConfigurationError:
+    return InvalidConfigurationError(f"A {what}.", details={"of": limit.of, "amount": limit.amount})
+
+
+class Window:
+    """The live counter of one limit. Invariant: what is admitted in any interval never exceeds cap + rate * time.
+
+    `charged` is the running total of everything ever charged; it falls only by a true refund, so that the difference
+    of two readings tells what was sent between them.
+    """
+
+    __slots__ = (
+        "at",
+        "began",
+        "cap",
+        "ceiling",
+        "charge",
+        "charged",
+        "foreign",
+        "held",
+        "holds",
+        "learned",
+        "level",
+        "limit",
+        "merged_at",
+        "merged_seq",
+        "of",
+        "per",
+        "period_s",
+        "rate",
+        "refund",
+        "ring",
+        "samples",
+        "shape",
+        "turns_at",
+        "zone",
+    )
+
+    def __init__(self, limit: Limit, now: float) -> None:
+        self.limit = limit
+        self.of = _OF[limit.of]
+        self.per = limit.per
+        self.zone = limit.zone
+        self.charge: Charge = "concurrency" if self.of == CONCURRENCY else limit.charge
+        self.holds = self.charge != "admission"
+        self.refund = limit.refund
+        self.shape: Shape = limit.window if limit.window else "fixed" if limit.per == "month" else "bucket"
+        self.period_s = SECONDS[limit.per]
+        self.held = 0
+        self.charged = 0
+        self.foreign = 0.0
+        self.learned = False
+        self.merged_seq = -1
+        self.merged_at = now
+        self.samples = 0
+        self.at = self.began = now
+        self.turns_at = NEVER
+        self.ring: deque[list[float]] | None = None
+        self.rate = 0.0
+        self.resize(limit.amount, limit.burst_s)
+        self.ceiling = self.cap
+        self.level = self.cap
+        if self.charge == "concurrency":
+            self.rate = 0.0
+        elif self.shape == "fixed":
+            self.began, self.turns_at = starts_at(self.per, now, self.zone), ends_at(self.per, now, self.zone)
+        elif self.shape == "rolling":
+            self.ring = deque()
+
+    def resize(self, amount: float, burst_s: float | None = None) -> None:
+        """Give the window another size; the caller scales the level."""
+        self.cap = float(amount)
+        if self.shape == "bucket" and self.charge != "concurrency":
+            self.rate = amount / self.period_s
+            if burst_s is not None:
+                self.cap = min(self.cap, max(burst_s * self.rate, 1.0))
+
+    @property
+    def name(self) -> str:
+        if self.charge == "concurrency":
+            return "concurrency"
+        return f"{DIMENSIONS[self.of]}/{self.per}"
+
+    def free(self, now: float) -> float:
+        """What fits now; negative when the provider charged more than was held."""
+        self.advance(now)
+        return self.level - self.held
+
+    def advance(self, now: float) -> None:
+        """Bring the level to `now`. Pool.fits_and_load inlines the bucket's half of this."""
+        if self.rate:
+            if now > self.at:
+                self.level = min(self.cap, self.level + (now - self.at) * self.rate)
+                self.at = now
+        elif now >= self.turns_at:
+            self.turn(now)
+
+    def turn(self, now: float) -> None:
+        """A fixed window begins anew; a rolling one forgets what is a period old."""
+        if self.ring is None:
+            self.began, self.level = self.turns_at, self.cap
+            self.turns_at = ends_at(self.per, now, self.zone)
+            return
+        while self.ring and self.ring[0][0] <= now:
+            self.level += self.ring.popleft()[1]
+        self.turns_at = self.ring[0][0] if self.ring else NEVER
+
+    def take(self, amount: int, now: float) -> None:
+        """Charge a request that is about to be sent; the caller has checked that it fits."""
+        if self.holds:
+            self.held += amount
+        else:
+            self.debit(amount, now)
+        self.charged += amount
+
+    def debit(self, amount: float, now: float) -> None:
+        self.level -= amount
+        if self.ring is not None and amount > 0:
+            self._remember(amount, now)
+
+    def _remember(self, amount: float, now: float) -> None:
+        ring = self.ring
+        assert ring is not None
+        slot = self.period_s / RING_SLOTS
+        forgets_at = (now // slot + 1) * slot + self.period_s
+        if ring and ring[-1][0] >= forgets_at:
+            ring[-1][1] += amount
+        else:
+            ring.append([forgets_at, amount])
+        self.turns_at = ring[0][0]
+
+    def settle(self, held: int, actual: int, now: float) -> None:
+        """A request ended: give back the hold, debit the truth where the provider bills the truth."""
+        if self.charge == "concurrency":
+            self.held -= held
+        elif self.holds:
+            self.advance(now)
+            self.held -= held
+            self.debit(actual, now)
+        elif self.refund:
+            self.advance(now)
+            self.level = min(self.cap, self.level + held - actual)
+
+    def give_back(self, amount: int, level_after: float, taken_at: float, now: float) -> None:
+        """A request was never sent: undo its charge, but never more than the limit would now hold without it.
+
+        A bucket that has meanwhile refilled towards its cap would have overflowed without the charge, so only the
+        part that surely did not overflow returns; a window that has turned owes nothing.
+        """
+        self.advance(now)
+        self.charged -= amount
+        if self.holds:
+            self.held -= amount
+        elif self.ring is not None:
+            self._forget(amount, taken_at)
+        elif self.rate:
+            room = self.cap - level_after - self.rate * max(0.0, now - taken_at)
+            self.level = min(self.cap, self.level + max(0.0, min(amount, room)))
+        elif taken_at >= self.began:
+            self.level = min(self.cap, self.level + amount)
+
+    def _forget(self, amount: float, taken_at: float) -> None:
+        slot = self.period_s / RING_SLOTS
+        forgets_at = (taken_at // slot + 1) * slot + self.period_s
+        for entry in self.ring or ():
+            if entry[0] == forgets_at and entry[1] >= amount:
+                entry[1] -= amount
+                self.level += amount
+                return
+
+    def wait_for(self, amount: int, now: float) -> float:
+        """Seconds until `amount` fits if nothing else happens; NEVER when it exceeds the cap.
+
+        Slots of a concurrency window free when somebody finishes, which no clock tells: 0 then, and the caller waits
+        for the release.
+        """
+        short = amount - self.free(now)
+        if short <= 0:
+            return 0.0
+        if amount > self.cap:
+            return NEVER
+        if self.charge == "concurrency":
+            return 0.0
+        if self.rate:
+            return short / max(self.rate - self.foreign, self.rate * 0.05)
+        return self._turn_that_frees(short) - now
+
+    def _turn_that_frees(self, short: float) -> float:
+        for forgets_at, amount in self.ring or ():
+            short -= amount
+            if short <= 0:
+                return forgets_at
+        return self.turns_at
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.shape} {self.level - self.held:.0f}/{self.cap:.0f} free, {self.held} held>"

@@ -1,0 +1,390 @@
+"""The driver: where time, chance and threads meet the pure core. acquire, settle, fail, release, explain.
+
+One lock, held for microseconds and never across I/O, makes check-and-hold atomic for threads as well as tasks. Events
+are told after it is free. `abandon` is the only entry that is safe from finalizers and signal handlers: it appends to
+a deque that the next acquire drains. Sending is not here (dispatch.py), nor registration (facade.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+from threading import Lock
+from typing import Final
+
+from apikeyrouter.core.budget import BudgetTree, Crossing, Node
+from apikeyrouter.core.decision import Decision
+from apikeyrouter.core.failure import Failure
+from apikeyrouter.core.key import Transition
+from apikeyrouter.core.ledger import Lease, Ledger, Settlement, holders
+from apikeyrouter.core.merge import merge
+from apikeyrouter.core.model import COST, Need, Reading, Request, Usage, nano
+from apikeyrouter.core.pick import Ask, choose
+from apikeyrouter.core.pool import Pool
+from apikeyrouter.core.price import PriceBook
+from apikeyrouter.core.refusal import refusal
+from apikeyrouter.core.registry import Registry
+from apikeyrouter.core.retry import Attempts, RetrySettings
+from apikeyrouter.core.roster import Roster, release
+from apikeyrouter.core.score import Objective
+from apikeyrouter.core.tokens import Measure, TokenModel
+from apikeyrouter.core.verdict import Effects, apply
+from apikeyrouter.errors import BudgetExceededError
+from apikeyrouter.events import (
+    Acquired,
+    Announcer,
+    BreakerChanged,
+    BudgetCrossed,
+    Expired,
+    Failed,
+    Refused,
+    Settled,
+    StateChanged,
+)
+from apikeyrouter.ports import Clock, SecretSource
+
+LEASE_GRACE_S: Final = 30.0
+"""A lease outlives its request's timeout by this much before it expires."""
+GENERATES: Final = frozenset({"chat", "completion", "responses", "messages"})
+"""Operations whose answers have a length that must be held."""
+
+
+class SystemClock:
+    """Epoch seconds anchored once and carried by the monotonic clock, so that they never run backwards."""
+
+    __slots__ = ("_offset",)
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return time.monotonic() + self._offset
+
+    async def sleep(self, seconds: float) -> None:
+        import asyncio  # not at import: `import apikeyrouter` loads no event loop
+
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What can be configured about routing itself; seconds and tokens."""
+
+    timeout_s: float = 60.0
+    default_max_output: int | None = None
+    explain_keep: int = 10_000
+    retry: RetrySettings = field(default_factory=RetrySettings)
+
+
+class Router:
+    """Acquire and settle over one ledger. Build it with ApiKeyRouter; doors use it through that."""
+
+    def __init__(
+        self,
+        *,
+        prices: PriceBook,
+        budgets: BudgetTree,
+        objective: Objective,
+        settings: Settings,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.now = self.clock.now
+        self.settings = settings
+        self.objective = objective
+        self.objectives: dict[str, Objective] = {}
+        self.registry = Registry(prices, budgets)
+        self.budgets = budgets
+        self.tokens = TokenModel()
+        self.secrets: dict[str, SecretSource] = {}
+        self.lock = Lock()
+        rng = rng or Random()
+        self.chance = rng.random
+        self.prefix = f"{rng.getrandbits(28):07x}"
+        self.ledger = Ledger(budgets, prefix=self.prefix)
+        self.decisions: OrderedDict[str, Decision] = OrderedDict()
+        self.transitions: deque[Transition] = deque(maxlen=10_000)
+        self.abandoned: deque[str] = deque()
+        self.announce = Announcer()
+        self.hooks = self.announce.hooks
+        self.waker: Callable[[], None] | None = None
+        self._outbox = self.announce.outbox
+        self._timed: list[tuple[float, int, Pool]] = []
+        self._decided = 0
+
+    # -- acquire ------------------------------------------------------------------------------------------------
+
+    def acquire(
+        self,
+        request: Request,
+        *,
+        measure: Measure | None = None,
+        attempts: Attempts | None = None,
+        timeout_s: float | None = None,
+        waited_s: float = 0.0,
+    ) -> Lease:
+        """Choose a key and hold quota and money for it, at once, without I/O.
+
+        Raises NoEligibleKeysError, QuotaExhaustedError (with retry_after) or BudgetExceededError; each carries the
+        decision that explains it.
+        """
+        keep = LEASE_GRACE_S + (self.settings.timeout_s if timeout_s is None else timeout_s)
+        try:
+            with self.lock:
+                lease = self._acquire(request, measure, attempts, keep, waited_s)
+        finally:
+            if self._outbox:
+                self.announce.flush()
+        if Acquired in self.hooks:
+            self.announce.tell(Acquired.of(lease))
+        return lease
+
+    def _acquire(
+        self, request: Request, measure: Measure | None, attempts: Attempts | None, keep: float, waited_s: float
+    ) -> Lease:
+        now = self.now()
+        self._keep_house(now)
+        decision, ask = self._decide(request, measure, attempts, now)
+        decision.waited_s = waited_s
+        if attempts is not None:
+            decision.attempt = attempts.count + 1
+        self._remember(decision)
+        chosen = decision.chosen
+        if chosen is None:
+            raise self._refused(decision)
+        need = ask.need if not ask.costly else _with_cost(ask.need, decision.cost or 0)
+        nodes = holders(chosen, ask.nodes) if ask.nodes or chosen.nodes else ()
+        lease = self.ledger.take(decision, need, nodes, now + keep, now)
+        lease.measure = measure
+        secret = self.secrets.get(chosen.key.id)
+        if secret is not None:
+            lease.reveal = secret.reveal
+        key = chosen.key
+        key.usage_count += 1
+        key.last_used_at = now
+        key.served += need[1] or 1
+        return lease
+
+    def preview(self, request: Request, *, measure: Measure | None = None) -> Decision:
+        """What acquire would decide now, without holding anything."""
+        with self.lock:
+            return self._decide(request, measure, None, self.now())[0]
+
+    def _decide(
+        self, request: Request, measure: Measure | None, attempts: Attempts | None, now: float
+    ) -> tuple[Decision, Ask]:
+        roster = self.registry.roster(
+            request.model, request.provider, request.operation, request.needs, request.tenant, now
+        )
+        nodes: tuple[Node, ...] = ()
+        if self.budgets.budgets:
+            nodes = self.budgets.request_path(
+                tenant=request.tenant, user=request.user, tags=request.tags, route=request.model, now=now
+            )
+        ask = Ask(
+            request,
+            self._need(request, measure, nodes, roster),
+            self.objective if request.objective is None else self.objective_of(request.objective),
+            nodes=nodes,
+            max_cost=None if request.max_cost is None else nano(request.max_cost),
+            attempts=attempts,
+            costly=roster.costly,
+        )
+        return choose(roster, ask, now, self.chance), ask
+
+    def objective_of(self, what: object) -> Objective:
+        """A request's own objective; names are compiled once."""
+        if not isinstance(what, str):
+            return Objective.of(what)
+        found = self.objectives.get(what)
+        if found is None:
+            found = self.objectives[what] = Objective.of(what)
+        return found
+
+    def _need(self, request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster) -> Need:
+        """What to hold: the caller's own counts as they are, estimates at their 90th percentile."""
+        tokens = request.input_tokens
+        if tokens is None:
+            tokens = 0 if measure is None else self.tokens.estimate(request.model, measure, request.operation)[1]
+        most = request.max_output_tokens
+        if most is None and measure is not None:
+            most = measure.max_output_tokens
+        if most is None:
+            most = self._unbounded(request, nodes, roster) if request.operation in GENERATES else 0
+        return (1, tokens + most, tokens, most, 1, 0)
+
+    def _unbounded(self, request: Request, nodes: tuple[Node, ...], roster: Roster) -> int:
+        """Output to hold when nobody bounds it: its 99th percentile, under a hard budget the configured default."""
+        hard = next((n for n in nodes if n.hard), None) or roster.hard_node
+        default = self.settings.default_max_output
+        if hard is None or default is not None or not roster.priced:
+            return default or self.tokens.output(request.model, request.operation, None)[2]
+        raise BudgetExceededError(
+            f"A request for '{request.model}' without max_tokens cannot be held under the hard budget {hard.key}: "
+            f"set max_tokens, or default_max_output in the configuration.",
+            details={"budget": hard.key},
+        )
+
+    def _remember(self, decision: Decision) -> None:
+        self._decided += 1
+        decision.id = f"dec_{self.prefix}{self._decided}"
+        self.decisions[decision.id] = decision
+        if len(self.decisions) > self.settings.explain_keep:
+            self.decisions.popitem(last=False)
+
+    def _refused(self, d: Decision) -> Exception:
+        d.outcome = "refused"
+        error = refusal(d, known=tuple(sorted(self.registry.aliases)))
+        if Refused in self.hooks:
+            self._outbox.append(Refused.of(d, error.code, error.retry_after))
+        return error
+
+    # -- the end of a lease -------------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        lease: Lease,
+        usage: Usage | None = None,
+        *,
+        readings: tuple[Reading, ...] = (),
+        latency_s: float | None = None,
+        first_byte_s: float | None = None,
+    ) -> Settlement | None:
+        """A request succeeded. None when the lease had ended before; usage None commits the estimate."""
+        with self.lock:
+            now = self.now()
+            deployment = lease.candidate.deployment
+            price = deployment.price
+            cost = None if usage is None or price is None else price.cost(usage)
+            done = self.ledger.settle(lease, usage, cost, now)
+            if done is None:
+                return None
+            decision = lease.decision
+            decision.outcome, decision.actual_cost = "settled", cost
+            took = now - lease.at if latency_s is None else latency_s
+            deployment.reliability.record(True, now)
+            deployment.latency.record(took, usage.output_tokens if usage else 0, now, first_byte_s)
+            if deployment.breaker.record(True, now, 0.0):
+                self._breaker_moved(lease, now)
+            for pool in lease.candidate.pools:
+                pool.refusals_in_row = 0
+            if usage is not None and isinstance(lease.measure, Measure):
+                self.tokens.learn(decision.request.model, decision.request.operation, lease.measure, usage)
+            if readings:
+                self._merge(lease, readings, now)
+            if done.crossings:
+                self._crossed(done.crossings, now)
+        if Settled in self.hooks:
+            self.announce.tell(Settled.of(lease, usage, done.cost, took, now))
+        self._ended()
+        return done
+
+    def fail(self, lease: Lease, failure: Failure, *, readings: tuple[Reading, ...] = ()) -> Settlement | None:
+        """An attempt failed; core/verdict.py says what that does to key, pool and model."""
+        with self.lock:
+            now = self.now()
+            done = self.ledger.fail(lease, failure, now)
+            if done is None:
+                return None
+            lease.decision.outcome = str(failure.kind)
+            if readings:
+                self._merge(lease, readings, now)
+            self.judge(lease, failure, now)
+        if Failed in self.hooks:
+            self.announce.tell(Failed.of(lease, failure, now))
+        self._ended()
+        return done
+
+    def judge(self, lease: Lease, failure: Failure, now: float) -> None:
+        """Apply a failure's effects, under the lock."""
+        effects: Effects = apply(self.registry, lease, failure, now, self.chance())
+        self.note(effects.moves)
+        for pool in effects.stopped:
+            self._watch(pool)
+        if effects.breaker_moved:
+            self._breaker_moved(lease, now)
+
+    def release(self, lease: Lease) -> bool:
+        """Nothing was sent: everything returns. False when the lease had ended before."""
+        with self.lock:
+            released = self.ledger.release(lease, self.now())
+            if released:
+                lease.decision.outcome = "released"
+        self._ended()
+        return released
+
+    def abandon(self, lease_id: str) -> None:
+        """The caller went away after sending; safe from finalizers and signal handlers. Commits the estimate."""
+        self.abandoned.append(lease_id)
+
+    def _merge(self, lease: Lease, readings: tuple[Reading, ...], now: float) -> None:
+        start = 0
+        for pool in lease.candidate.pools:
+            if merge(pool, readings, lease.marks, start, lease.seq, now):
+                release(pool)
+            start += 2 * len(pool.windows)
+
+    def _ended(self) -> None:
+        if self._outbox:
+            self.announce.flush()
+        if self.waker is not None:
+            self.waker()
+
+    # -- housekeeping, under the lock -----------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Do what time alone demands now: expire leases, recover pools."""
+        with self.lock:
+            self._keep_house(self.now())
+        self._ended()
+
+    def _keep_house(self, now: float) -> None:
+        while self.abandoned:
+            lease = self.ledger.open_leases.get(self.abandoned.popleft())
+            if lease is not None:
+                self.ledger.settle(lease, None, None, now)
+                lease.decision.outcome = "abandoned"
+        expiries = self.ledger.expiries
+        if expiries and expiries[0][0] <= now:
+            for lease in self.ledger.expire(now):
+                lease.decision.outcome = "expired"
+                self._outbox.append(Expired(at=now, lease_id=lease.id, key_id=lease.key_id))
+        while self._timed and self._timed[0][0] <= now:
+            pool = heappop(self._timed)[2]
+            self.note(pool.refresh(now))
+            release(pool)
+
+    def _watch(self, pool: Pool) -> None:
+        """Have a blocked pool's time-made moves noticed: at its recovery mark and at its end."""
+        for at in {pool.until, pool.recovers_at} - {0.0}:
+            heappush(self._timed, (at, id(pool), pool))
+
+    def note(self, moves: Iterable[Transition]) -> None:
+        """Keep transitions for the audit, and tell them once the lock is free."""
+        for t in moves:
+            self.transitions.append(t)
+            self._outbox.append(StateChanged.of(t))
+
+    def _breaker_moved(self, lease: Lease, now: float) -> None:
+        breaker = lease.candidate.deployment.breaker
+        self._outbox.append(
+            BreakerChanged(
+                at=now, provider_id=lease.provider, model=lease.model, state=str(breaker.state), until=breaker.until
+            )
+        )
+
+    def _crossed(self, crossings: tuple[Crossing, ...], now: float) -> None:
+        for c in crossings:
+            event = BudgetCrossed(
+                at=now, budget=c.budget, scope=c.key, threshold=c.fraction, spent=c.spent, limit=c.limit
+            )
+            self._outbox.append(event)
+
+
+def _with_cost(need: Need, cost: int) -> Need:
+    return (*need[:COST], cost)
