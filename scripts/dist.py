@@ -62,7 +62,7 @@ def try_out(archive: Path) -> None:
         empty = Path(folder) / "empty"
         empty.mkdir()
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-        command = [environment / "bin" / "apikeyrouter", *DEMO]
+        command = [str(environment / "bin" / "apikeyrouter"), *DEMO]
         subprocess.run(command, cwd=empty, env=kept, check=True, timeout=LIMIT_S)
 
 
@@ -71,9 +71,7 @@ def main() -> int:
     archives = build()
     wheel = next(path for path in archives if path.suffix == ".whl")
     if missing := missing_from(wheel):
-        print(
-            f"{wheel.name} lacks {len(missing)} files of src: {', '.join(missing)}; see [tool.hatch.build] in pyproject.toml."
-        )
+        print(f"{wheel.name} lacks {', '.join(missing)}: see [tool.hatch.build] in pyproject.toml.")
         return 1
     try:
         for archive in archives:

@@ -1,7 +1,7 @@
 """The long matrices: every supported Python, several releases of LiteLLM, and the tests marked torture.
 
-Why apart: `make test` runs one Python and one LiteLLM, so that it stays short. A Python that the machine does not have is
-named and left out; --require makes that a failure.
+Why apart: `make test` runs one Python and one LiteLLM, so that it stays short. A Python that the machine does not have
+is named and left out; --require makes that a failure.
 """
 
 from __future__ import annotations
