@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from apikeyrouter.adapters.base import BaseAdapter, ListStream
+    from apikeyrouter.adapters.declarative import DeclarativeAdapter
     from apikeyrouter.adapters.jsonhttp import HTTPAdapter
     from apikeyrouter.adapters.openai import OpenAIAdapter
 
-__all__ = ["BaseAdapter", "HTTPAdapter", "ListStream", "OpenAIAdapter"]
+__all__ = ["BaseAdapter", "DeclarativeAdapter", "HTTPAdapter", "ListStream", "OpenAIAdapter"]
 
 _HOMES: Final = {
     "BaseAdapter": "base",
+    "DeclarativeAdapter": "declarative",
     "HTTPAdapter": "jsonhttp",
     "ListStream": "base",
     "OpenAIAdapter": "openai",

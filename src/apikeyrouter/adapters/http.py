@@ -8,7 +8,6 @@ below becomes a `Failure` with a sentence of our own, because a library's senten
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 import threading
 import time
@@ -23,8 +22,8 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from apikeyrouter.adapters.address import checked_base_url, is_loopback
 from apikeyrouter.core.failure import Failure, Kind
-from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.ports import Headers
 
 CONNECT_S: Final = 10.0
@@ -50,12 +49,13 @@ class WireOptions(TypedDict, total=False):
 
 @dataclass(slots=True, kw_only=True)
 class Outgoing:
-    """One HTTP request. `url` is absolute; `headers` carry the key, so it has no repr of them."""
+    """One HTTP request. Headers carry the key, a URL may: neither is shown. `keep_url`: the address comes again."""
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: RawHeaders = field(repr=False)
     content: bytes = field(default=b"", repr=False)
+    keep_url: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,18 +208,18 @@ class Wire:
         extensions = {"timeout": {"connect": connect, "read": read, "write": read, "pool": connect}}
         url = self._urls.get(request.url)
         if url is None:
-            url = self._remember(request.url)
+            url = self._url(request)
         return httpx.Request(
             request.method, url, headers=request.headers, content=request.content, extensions=extensions
         )
 
-    def _remember(self, url: str) -> httpx.URL:
+    def _url(self, request: Outgoing) -> httpx.URL:
         try:
-            parsed = httpx.URL(url)
+            parsed = httpx.URL(request.url)
         except (httpx.InvalidURL, UnicodeError):
             raise WireError(_unsendable("the address of the request is not a URL")) from None
-        if len(self._urls) < _URLS_KEPT:
-            self._urls[url] = parsed
+        if request.keep_url and len(self._urls) < _URLS_KEPT:
+            self._urls[request.url] = parsed
         return parsed
 
     def _pool(self) -> httpx.AsyncBaseTransport:
@@ -333,38 +333,3 @@ def _proxy_for(base_url: str) -> str | None:
         return None
     proxies = getproxies()
     return proxies.get(parts.scheme) or proxies.get("all")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address stays on this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def checked_base_url(url: str, *, allow_http: bool = False) -> str:
-    """The address without its trailing slash. Raises InvalidConfigurationError unless it is https or loopback."""
-    problem = _base_url_problem(url, allow_http)
-    if problem is not None:
-        raise InvalidConfigurationError(problem)
-    return url.rstrip("/")
-
-
-def _base_url_problem(url: str, allow_http: bool) -> str | None:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return "base_url is not a URL; write it like https://api.example.com/v1"
-    if parts.scheme not in ("http", "https") or not host:
-        return "base_url is not an http(s) URL; write it like https://api.example.com/v1"
-    if parts.username is not None or parts.password is not None:
-        return f"base_url for {host} holds a user name or password; give them as the key's secret"
-    if parts.query or parts.fragment:
-        return f"base_url for {host} has a query or fragment; give the address up to the path only"
-    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
-        return f"base_url for {host} is plain http, which would send keys in clear; use https or set allow_http: true"
-    return None

@@ -19,7 +19,7 @@ from apikeyrouter.adapters.narrow import text
 from apikeyrouter.adapters.sse import Decoder, Event, EventTooLongError
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.errors import InvalidRequestError
-from apikeyrouter.ports import Answer, Body, Call, Chunk, ChunkStream, Headers, SecretSource
+from apikeyrouter.ports import Answer, Call, Chunk, ChunkStream, Headers, SecretSource
 
 USER_AGENT: Final = (b"user-agent", b"apikeyrouter")
 _OURS: Final = frozenset(
@@ -99,20 +99,29 @@ class HTTPAdapter(BaseAdapter):
 
     def _stream_refusal(self, call: Call, opened: Opened, content: bytes) -> Failure:
         raw = parsed(content)
-        if opened.status == 200 and not carries_error(raw):
+        if not self.is_error(opened.status, opened.headers, raw):
             return Failure(kind=Kind.MALFORMED, status=200, message="a stream was asked for, one whole answer came")
         return self.classified(opened.status, opened.headers, raw, call.secret.reveal())
 
     def _answer(self, call: Call, incoming: Incoming) -> Answer:
-        status, headers = incoming.status, incoming.headers
-        answer = Answer(status=status, headers=headers, first_byte_s=incoming.first_byte_s, failure=incoming.failure)
-        if incoming.failure is not None or status is None:
+        answer = Answer(status=incoming.status, headers=incoming.headers, first_byte_s=incoming.first_byte_s)
+        if incoming.failure is not None or incoming.status is None:
+            answer.failure = incoming.failure
             return answer
+        return self.read_answer(call, answer, incoming)
+
+    def read_answer(self, call: Call, answer: Answer, incoming: Incoming) -> Answer:
+        """Fill an answer from what came back; a subclass may read other things than JSON."""
+        status = incoming.status or 0
         raw = parsed(incoming.content)
-        if not 200 <= status < 300 or carries_error(raw):
-            answer.failure = self.classified(status, headers, raw, call.secret.reveal())
+        if self.is_error(status, incoming.headers, raw):
+            answer.failure = self.classified(status, incoming.headers, raw, call.secret.reveal())
             return answer
         return self._read(call.operation, answer, raw)
+
+    def is_error(self, status: int, headers: Headers, raw: object) -> bool:
+        """Whether an answer is a failure by its status, or by an error object inside a success."""
+        return not 200 <= status < 300 or carries_error(raw)
 
     def _read(self, operation: str, answer: Answer, raw: object) -> Answer:
         if isinstance(raw, NotJSON):
@@ -228,7 +237,7 @@ def parsed(content: bytes | str) -> object:
     return value
 
 
-def encoded(body: Body) -> bytes:
+def encoded(body: object) -> bytes:
     """JSON bytes of a body. Raises InvalidRequestError for what JSON cannot carry."""
     try:
         return _ENCODER.encode(body).encode("utf-8", "backslashreplace")
@@ -273,10 +282,15 @@ def header(name: str, value: str) -> tuple[bytes, bytes]:
 
 def secret_header(name: str, prefix: str, secret: SecretSource) -> tuple[bytes, bytes]:
     """A header with the key. Raises UnsendableKeyError for a key no header can carry."""
+    return name.encode("ascii"), f"{prefix}{sendable(secret)}".encode("ascii")
+
+
+def sendable(secret: SecretSource) -> str:
+    """The key, if it is one line of plain characters. Raises UnsendableKeyError."""
     value = secret.reveal()
     if not value or not value.isascii() or not value.isprintable() or value != value.strip():
         raise UnsendableKeyError("the key holds blanks or characters that no header can carry; register it again")
-    return name.encode("ascii"), f"{prefix}{value}".encode("ascii")
+    return value
 
 
 class UnsendableKeyError(InvalidRequestError):

@@ -118,6 +118,7 @@ class ErrorTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Evidence:
+    answered: int | None
     status: int | None
     headers: Mapping[str, str]
     body: object
@@ -154,10 +155,13 @@ def classify(
     )
 
 
-def refusal(rules: tuple[Rule, ...], status: int, headers: Mapping[str, str], body: object) -> bool:
-    """Whether one of these rules takes a success for a failure; only rules that name the status are asked."""
-    seen = _Evidence(status=status, headers=headers, body=body, codes=(), message="")
-    return any(status in rule.statuses and not rule.codes and _holds(rule, seen) for rule in rules)
+def refused(table: ErrorTable, status: int, headers: Mapping[str, str], body: object) -> bool:
+    """Whether a success is a failure by a rule that names its status (`200 {"status": "OVER_QUERY_LIMIT"}`)."""
+    rules = [rule for rule in table.rules if status in rule.statuses]
+    if not rules:
+        return False
+    evidence = _gather(table, status, headers, body)
+    return any(_holds(rule, evidence) for rule in rules)
 
 
 def _gather(table: ErrorTable, status: int | None, headers: Mapping[str, str], body: object) -> _Evidence:
@@ -165,7 +169,9 @@ def _gather(table: ErrorTable, status: int | None, headers: Mapping[str, str], b
     found = [value for path in table.codes for value in find(path, inner) if _is_code(value)]
     codes = tuple(str(value)[:_MAX_CODE].lower() for value in found)
     effective = _effective_status(status, codes)
-    return _Evidence(status=effective, headers=headers, body=inner, codes=codes, message=_message(table, inner))
+    return _Evidence(
+        answered=status, status=effective, headers=headers, body=inner, codes=codes, message=_message(table, inner)
+    )
 
 
 def _is_code(value: object) -> bool:
@@ -187,7 +193,7 @@ def _message(table: ErrorTable, body: object) -> str:
 
 
 def _holds(rule: Rule, seen: _Evidence) -> bool:
-    if rule.statuses and seen.status not in rule.statuses:
+    if rule.statuses and rule.statuses.isdisjoint((seen.status, seen.answered)):
         return False
     if rule.codes and rule.codes.isdisjoint(seen.codes):
         return False

@@ -1,0 +1,196 @@
+"""Any HTTP API, described by configuration instead of code: addresses, key, errors, cost and quota headers as data.
+
+A body's values fill the operation's path, parameters and body template. Rules may also name a 2xx as a failure
+(`{status: 200, body: {path: $.status, equals: OVER_QUERY_LIMIT}, means: rate_limited}`), since many APIs do.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, cast
+from urllib.parse import quote, urlencode
+
+from apikeyrouter.adapters.http import Incoming, Outgoing, RawHeaders, Transport, Wire, WireOptions
+from apikeyrouter.adapters.jsonhttp import (
+    USER_AGENT,
+    HTTPAdapter,
+    encoded,
+    header,
+    raw_headers,
+    secret_header,
+    sendable,
+)
+from apikeyrouter.adapters.narrow import NOTHING, items, without
+from apikeyrouter.adapters.plan import Operation, Plan, read_plan
+from apikeyrouter.adapters.rules import Problems
+from apikeyrouter.adapters.settings import wire_settings
+from apikeyrouter.adapters.template import fill, fill_path, plain
+from apikeyrouter.adapters.usage import decimal, read_usage
+from apikeyrouter.core.classify import refused
+from apikeyrouter.core.jsonpath import first
+from apikeyrouter.core.model import Capabilities, Usage, dollars
+from apikeyrouter.errors import InvalidRequestError
+from apikeyrouter.ports import Answer, Body, Call, Headers, SecretSource
+
+_ROUTING_WORDS: Final = frozenset({"model", "stream"})
+_BASE: Final[RawHeaders] = [(b"accept", b"application/json"), (b"accept-encoding", b"gzip, deflate"), USER_AGENT]
+_TYPES: Final = {"json": b"application/json", "form": b"application/x-www-form-urlencoded"}
+_IN_QUERY: Final = frozenset({"GET", "HEAD", "DELETE"})
+
+
+class DeclarativeAdapter(HTTPAdapter):
+    """A provider from its configuration (reference: `providers:`, adapter `http`).
+
+    `settings` is the provider's mapping, `where` its place in the file for sentences about mistakes; further keyword
+    arguments are settings too. Raises InvalidConfigurationError with every mistake.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, object] = NOTHING,
+        /,
+        *,
+        where: str = "provider",
+        clock: Callable[[], float] = time.time,
+        transport: Transport | None = None,
+        **more: object,
+    ) -> None:
+        given = {**settings, **more}
+        self.plan: Plan = read_plan(given, where)
+        options = cast("WireOptions", {**wire_settings(given, where, Problems([])), "transport": transport})
+        super().__init__(Wire(self.plan.base_url, **options), speech=self.plan.speech, clock=clock)
+        self.capabilities = Capabilities(
+            operations=frozenset(self.plan.operations), custom=MappingProxyType(_custom(self.plan))
+        )
+
+    def prepare(self, call: Call, *, streaming: bool) -> Outgoing:
+        """The request of a call; see Adapter."""
+        self.check(call.operation, call.body)
+        operation = self.plan.operations[call.operation]
+        values = {**without(call.body, _ROUTING_WORDS), **_model(call)}
+        pairs, content = _query_and_content(operation, values)
+        own = [*_BASE, *(header(name, value) for name, value in self.plan.headers.items())]
+        own += [header(name, plain(fill(value, values), name)) for name, value in operation.headers.items()]
+        if content:
+            own.append((b"content-type", _TYPES[operation.encoding]))
+        self._authenticate(call.secret, own, pairs)
+        url = self.wire.base_url + fill_path(operation.path, values)
+        return Outgoing(
+            method=operation.method,
+            url=f"{url}?{urlencode(pairs, quote_via=quote)}" if pairs else url,
+            headers=raw_headers(call.headers, own),
+            content=content,
+            keep_url=not pairs and "{" not in operation.path,
+        )
+
+    def _authenticate(self, secret: SecretSource, headers: RawHeaders, pairs: list[tuple[str, str]]) -> None:
+        auth = self.plan.auth
+        if auth.kind == "bearer":
+            headers.append(secret_header("authorization", auth.prefix or "Bearer ", secret))
+        elif auth.kind == "header":
+            headers.append(secret_header(auth.name.lower(), auth.prefix, secret))
+        elif auth.kind == "basic":
+            pair = base64.b64encode(f"{auth.name}:{sendable(secret)}".encode())
+            headers.append((b"authorization", b"Basic " + pair))
+        elif auth.kind == "query":
+            pairs.append((auth.name, sendable(secret)))
+
+    def read_answer(self, call: Call, answer: Answer, incoming: Incoming) -> Answer:
+        """An answer as JSON, as text, or none at all (204)."""
+        operation = self.plan.operations[call.operation]
+        if incoming.status is not None and 200 <= incoming.status < 300:
+            if operation.answer == "text":
+                return self._text(operation, answer, incoming.content)
+            if not incoming.content.strip():
+                answer.usage = self.usage(call.operation, None)
+                return answer
+        return super().read_answer(call, answer, incoming)
+
+    def _text(self, operation: Operation, answer: Answer, content: bytes) -> Answer:
+        plain_text = content.decode("utf-8", "replace")
+        answer.raw = answer.body = answer.content = plain_text
+        answer.usage = self.usage(operation.name, None)
+        return answer
+
+    def is_error(self, status: int, headers: Headers, raw: object) -> bool:
+        """Only the configuration knows which success is a failure."""
+        return not 200 <= status < 300 or refused(self.speech.errors, status, headers, raw)
+
+    def usage(self, operation: str, raw: object) -> Usage | None:
+        """One request, the tokens the configured paths find, and what the answer or the configuration says it cost."""
+        plan = self.plan.operations.get(operation)
+        counted = read_usage(self.speech.usage, raw) or Usage()
+        if plan is None:
+            return counted
+        stated = decimal(first(plan.cost.path, raw)) if plan.cost.path is not None else None
+        if stated is None and plan.cost.per_request is not None:
+            stated = dollars(plan.cost.per_request)
+        return counted if stated is None else replace(counted, cost_reported=stated)
+
+    def content(self, operation: str, body: object) -> object:
+        """The part that the operation's `content` path names; by default the whole answer."""
+        plan = self.plan.operations.get(operation)
+        return body if plan is None or not plan.content else first(plan.content, body)
+
+    def estimate_cost(self, operation: str, body: Body) -> int | None:
+        """Nano-dollars of one request, where the configuration states them."""
+        plan = self.plan.operations.get(operation)
+        return plan.cost.per_request if plan is not None else None
+
+    async def health(self, secret: SecretSource) -> bool:
+        """Whether the configured health operation answers; True where none is configured."""
+        if self.plan.health is None:
+            return True
+        call = Call(operation=self.plan.health, model="", body={}, secret=secret, timeout=10.0, request_id="health")
+        return (await self.send(call)).failure is None
+
+
+def _custom(plan: Plan) -> dict[str, object]:
+    """What routing may want to know of each operation: may it be repeated, which limits does it have of its own."""
+    return {
+        "idempotent": frozenset(name for name, operation in plan.operations.items() if operation.idempotent),
+        "limits": {name: operation.limits for name, operation in plan.operations.items() if operation.limits},
+    }
+
+
+def _model(call: Call) -> dict[str, object]:
+    return {"model": call.model} if call.model else {}
+
+
+def _query_and_content(operation: Operation, values: Mapping[str, object]) -> tuple[list[tuple[str, str]], bytes]:
+    """Where each value goes: placed ones where they are placed, the rest into the query or the body by the method."""
+    rest = without(values, operation.placed | {"model"})
+    pairs = _pairs(fill(operation.params, values)) if operation.params is not None else []
+    if operation.body is not None:
+        _none_left(rest, operation)
+        return pairs, _content(operation, fill(operation.body, values))
+    if operation.method in _IN_QUERY:
+        if operation.params is not None:
+            _none_left(rest, operation)
+        return pairs + (_pairs(rest) if operation.params is None else []), b""
+    return pairs, _content(operation, rest)
+
+
+def _none_left(rest: Mapping[str, object], operation: Operation) -> None:
+    if rest:
+        known = ", ".join(sorted(operation.placed)) or "none"
+        raise InvalidRequestError(f"'{next(iter(rest))}' is no value of operation '{operation.name}'; it takes {known}")
+
+
+def _pairs(filled: object) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in cast("Mapping[str, object]", filled).items():
+        if value is not None:
+            several = items(value) if isinstance(value, list | tuple) else [value]
+            found.extend((name, plain(one, name)) for one in several)
+    return found
+
+
+def _content(operation: Operation, body: object) -> bytes:
+    if operation.encoding == "form":
+        return urlencode(_pairs(body)).encode("ascii")
+    return encoded(body)
