@@ -1,6 +1,6 @@
 """The documents keep their word: Python blocks run, configurations load, links lead somewhere, commands exist.
 
-How a block says that it is a configuration, a file, or not to be run is told in tests/support/markdown.py.
+How a block says that it is a configuration, a file, or not to be run is told in tests/support/doc_blocks.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from markdown import Block, Document, anchors, links, read_document
+from doc_blocks import Block, Document, anchors, links, read_document
 from run_document import compile_block
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,14 +16,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from doc_blocks import Block, read_document
 from loopback import only_loopback
-from markdown import Block, read_document
 
 
 def compile_block(block: Block, path: Path) -> types.CodeType:
     """The block as code, with the document's name and line numbers."""
     padded = "\n" * (block.line - 1) + block.text
-    return compile(padded, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code: types.CodeType = compile(padded, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return code
 
 
 def execute(code: types.CodeType, namespace: dict[str, object], runner: asyncio.Runner) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from markdown import anchors, links, parse
+from doc_blocks import anchors, links, parse
 
 RUNNER = Path(__file__).resolve().parents[1] / "support" / "run_document.py"
 
