@@ -1,7 +1,5 @@
 """Write the shipped price list anew from the installed genai-prices: `python scripts/prices.py`."""
 
-from pathlib import Path
-
 from apikeyrouter import prices
 
 COMMON = (
@@ -10,8 +8,6 @@ COMMON = (
 )  # fmt: skip
 
 if __name__ == "__main__":
-    path = Path(__file__).parents[1] / "src" / "apikeyrouter" / prices.SHIPPED
-    listed = prices.refresh(path, providers=COMMON, litellm=False)
-    print(
-        f"{path.name}: {len(listed.rows)} models of {len(COMMON)} providers, {listed.name}, {path.stat().st_size} bytes"
-    )
+    listed = prices.refresh(prices.SHIPPED, providers=COMMON, litellm=False)
+    size = prices.SHIPPED.stat().st_size
+    print(f"{prices.SHIPPED.name}: {len(listed.rows)} models of {len(COMMON)} providers, {listed.name}, {size} bytes")

@@ -55,7 +55,7 @@ class Price:
         self._worst, self._worst_tiers = worst[0][1], worst[1:]
         self.free = not any(self._worst) and not self._worst_tiers
         self.varies = bool(row.hours or row.later)
-        self._parts: dict[int, Price] = {}
+        self._parts: dict[tuple[int, int], Price] = {}
 
     @classmethod
     def of(cls, name: str, *, source: str = "override", date: str = "", **dollars: Decimal | str | int) -> Self:
@@ -85,10 +85,11 @@ class Price:
         return self if chosen is self.row else self._compiled(chosen, row)
 
     def _compiled(self, chosen: Row, dated: Row) -> Price:
-        price = self._parts.get(id(chosen))
+        part = (id(chosen), id(dated))
+        price = self._parts.get(part)
         if price is None:
             others = self._others if chosen is dated else (*self._others, dated)
-            price = self._parts[id(chosen)] = Price(replace(chosen, later=(), hours=dated.hours), others)
+            price = self._parts[part] = Price(replace(chosen, later=(), hours=dated.hours), others)
             price.varies = False
         return price
 

@@ -50,10 +50,10 @@ class Row:
     """One model's line of a price list.
 
     `tiers` start ABOVE so many input tokens and then price the whole request; a tier states only what differs from the
-    one below. `match` are lower-case patterns: a name, a glob, or a regular expression after `~`. `variants` price a
-    service tier ("batch", "flex", "priority"), `hours` a part of the UTC day [from, to) in seconds since midnight,
-    `later` replace the row from an epoch second on, in rising order. `date` (ISO) is when the price began to hold or
-    was read.
+    one below. `match` are lower-case patterns (a name, a glob, a regular expression after `~`) of the names the model
+    goes by; without them it goes by its id. `variants` price a service tier ("batch", "flex", "priority"), `hours` a
+    part of the UTC day [from, to) in seconds since midnight, `later` replace the row from an epoch second on, in rising
+    order. `date` (ISO) is when the price began to hold, or when it was read.
     """
 
     provider: str

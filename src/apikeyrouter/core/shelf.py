@@ -41,11 +41,13 @@ class _Names(NamedTuple):
     def add(self, row: Row) -> None:
         position = len(self.rows)
         self.rows.append(row)
-        for pattern in (row.id, *row.match):
-            if pattern[0] != "~" and not any(sign in pattern for sign in "*?["):
-                self.exact.setdefault(pattern, position)
-            elif pattern is not row.id:
+        if not row.match:
+            self.exact.setdefault(row.id.lower(), position)
+        for pattern in row.match:
+            if pattern[0] == "~" or any(sign in pattern for sign in "*?["):
                 self.patterns.append((position, pattern))
+            else:
+                self.exact.setdefault(pattern, position)
 
 
 class Shelf:

@@ -18,9 +18,9 @@ from apikeyrouter.core.price import PriceBook, Shelf
 from apikeyrouter.prices import genai_list, listfile, litellm_list
 from apikeyrouter.prices.listfile import PriceList
 
-__all__ = ["PriceList", "load", "refresh", "shipped"]
+__all__ = ["SHIPPED", "PriceList", "load", "refresh", "shipped"]
 
-SHIPPED: Final = "data/prices/list.json"
+SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices" / "list.json"
 
 
 def load(*, local: Path | None = None, installed: bool = True, today: date | None = None) -> PriceBook:
@@ -43,8 +43,7 @@ def load(*, local: Path | None = None, installed: bool = True, today: date | Non
 
 def shipped(today: date) -> Shelf:
     """The list that comes with the package."""
-    path = Path(__file__).parents[1] / SHIPPED
-    return listfile.shelf(listfile.read(path), today)
+    return listfile.shelf(listfile.read(SHIPPED), today)
 
 
 def refresh(

@@ -82,7 +82,7 @@ def _rows(provider: Provider, today: date, like: Row) -> Iterator[Row]:
         yield replace(
             current,
             date=begun.isoformat() if begun else like.date,
-            match=tuple(_patterns(model.match)),
+            match=tuple(patterns) if (patterns := _patterns(model.match)) != [model.id.lower()] else (),
             context_window=model.context_window,
             later=tuple((_moment(day, time()).timestamp(), row) for day, row in later if row),
         )
