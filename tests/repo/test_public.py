@@ -1,0 +1,55 @@
+"""The public face: names that the contract promises, each with a docstring, behind an import that costs little."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+apikeyrouter = pytest.importorskip("apikeyrouter.facade", reason="the facade is not there yet") and __import__(
+    "apikeyrouter"
+)
+
+PROMISED = """
+    ApiKeyRouter Budget Limit Objective Policy Request Usage
+    ApiKeyRouterError ProviderError RateLimitError AuthenticationError ServiceUnavailableError ProviderTimeoutError
+    InvalidRequestError RoutingError NoEligibleKeysError QuotaExhaustedError BudgetExceededError PolicyViolationError
+    StateError InvalidStateTransitionError StateCorruptionError
+    ConfigurationError InvalidConfigurationError MissingConfigurationError
+    KeyAlreadyExistsError
+"""
+HEAVY = "asyncio httpx httpx2 pydantic structlog yaml litellm langchain langchain_core fastapi redis pymongo sqlalchemy typer rich"
+WEIGH = "import sys, apikeyrouter; print(*sorted(set(sys.argv[1:]) & set(sys.modules)))"
+
+
+def test_promised_names_are_there() -> None:
+    assert set(PROMISED.split()) <= set(apikeyrouter.__all__)
+
+
+def test_names_are_sorted_and_listed_by_dir() -> None:
+    assert list(apikeyrouter.__all__) == sorted(apikeyrouter.__all__)
+    assert set(apikeyrouter.__all__) <= set(dir(apikeyrouter))
+
+
+def test_every_public_name_resolves() -> None:
+    assert not [name for name in apikeyrouter.__all__ if not hasattr(apikeyrouter, name)]
+
+
+def test_every_public_class_and_function_says_what_it_is() -> None:
+    public = [getattr(apikeyrouter, name) for name in apikeyrouter.__all__]
+    described = [each for each in public if inspect.isclass(each) or inspect.isfunction(each)]
+    silent = [each.__name__ for each in described if not (each.__doc__ or "").strip()]
+    generated = [each.__name__ for each in described if (each.__doc__ or "").startswith(f"{each.__name__}(")]
+    assert not [*silent, *generated]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = apikeyrouter.no_such_name
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    weighed = subprocess.run([sys.executable, "-c", WEIGH, *HEAVY.split()], capture_output=True, text=True, check=True)
+    assert weighed.stdout.split() == []
