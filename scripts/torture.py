@@ -48,12 +48,12 @@ def environment(name: str, lock: str, *extra: str, python: str | None = None) ->
     return ROOT / name / "bin" / "python" if done.returncode == 0 else None
 
 
-def attempt(name: str, python: Path | None, arguments: list[str]) -> Done:
+def attempt(name: str, python: Path | None, arguments: list[str], extra: list[str]) -> Done:
     """One pytest run, or one failure when its environment could not be made."""
     if python is None:
         print(f"\n=== {name}: its environment could not be made")
         return Done(Step(name, ()), Tally(failed=1), 0.0)
-    return run(pytest_step(name, python, arguments))
+    return run(pytest_step(name, python, arguments, extra))
 
 
 def on_every_python(require: bool, extra: list[str]) -> list[Done]:
@@ -67,7 +67,7 @@ def on_every_python(require: bool, extra: list[str]) -> list[Done]:
             done += [Done(Step(f"Python {version}", ()), Tally(failed=1), 0.0)] if require else []
             continue
         made = environment(f".venv-py{version}", "dev", python=python)
-        done.append(attempt(f"Python {version}", made, ["tests", "--torture", *ignored, *extra]))
+        done.append(attempt(f"Python {version}", made, ["tests", "--torture", *ignored], extra))
     return done
 
 
@@ -80,7 +80,7 @@ def on_several_litellms(extra: list[str]) -> list[Done]:
         made = environment(
             f".venv-litellm-{release.removesuffix('.*')}", "litellm", f"litellm[proxy]=={release}", LIMIT
         )
-        done.append(attempt(f"LiteLLM {release}", made, ["tests/doors_litellm", "--torture", "-W", "default", *extra]))
+        done.append(attempt(f"LiteLLM {release}", made, ["tests/doors_litellm", "--torture", "-W", "default"], extra))
     return done
 
 

@@ -8,9 +8,8 @@ import sys
 
 import pytest
 
-apikeyrouter = pytest.importorskip("apikeyrouter.facade", reason="the facade is not there yet") and __import__(
-    "apikeyrouter"
-)
+pytest.importorskip("apikeyrouter.facade", reason="the facade is not there yet")
+import apikeyrouter
 
 PROMISED = """
     ApiKeyRouter Budget Limit Objective Policy Request Usage
@@ -20,7 +19,10 @@ PROMISED = """
     ConfigurationError InvalidConfigurationError MissingConfigurationError
     KeyAlreadyExistsError
 """
-HEAVY = "asyncio httpx httpx2 pydantic structlog yaml litellm langchain langchain_core fastapi redis pymongo sqlalchemy typer rich"
+HEAVY = """
+    asyncio fastapi httpx httpx2 langchain langchain_core litellm pydantic pymongo redis rich sqlalchemy structlog
+    typer yaml
+"""
 WEIGH = "import sys, apikeyrouter; print(*sorted(set(sys.argv[1:]) & set(sys.modules)))"
 
 
