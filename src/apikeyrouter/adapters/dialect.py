@@ -126,4 +126,4 @@ def _hosts() -> Mapping[str, tuple[str, ...]]:
 
 
 def _is_host(host: str, pattern: str) -> bool:
-    return host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:]))
+    return host == pattern or (pattern.startswith("*") and host.endswith(pattern[1:]))

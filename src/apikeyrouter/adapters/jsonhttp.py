@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from apikeyrouter.adapters.base import BaseAdapter, ListStream
 from apikeyrouter.adapters.dialect import Dialect
 from apikeyrouter.adapters.http import Incoming, Opened, Outgoing, RawHeaders, Wire, WireError
-from apikeyrouter.adapters.narrow import text
+from apikeyrouter.adapters.narrow import NOTHING, mappings, text
 from apikeyrouter.adapters.sse import Decoder, Event, EventTooLongError
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.errors import InvalidRequestError
@@ -116,6 +116,7 @@ class HTTPAdapter(BaseAdapter):
         raw = parsed(incoming.content)
         if self.is_error(status, incoming.headers, raw):
             answer.failure = self.classified(status, incoming.headers, raw, call.secret.reveal())
+            answer.usage = self.usage(call.operation, raw) if 200 <= status < 300 else None
             return answer
         return self._read(call.operation, answer, raw)
 
@@ -254,10 +255,18 @@ def _plain(value: object) -> object:
 
 
 def carries_error(raw: object) -> bool:
-    """Whether a 2xx body is an error object and nothing else."""
-    if not isinstance(raw, dict) or not raw.get("error"):
+    """Whether a 2xx body is an error, or an answer that an error cut short."""
+    if not isinstance(raw, dict):
         return False
-    return isinstance(raw["error"], dict | str) and not raw.get("choices") and "output" not in raw and "data" not in raw
+    error = raw.get("error")
+    if isinstance(error, str):
+        return bool(error) and not raw.get("choices") and "data" not in raw
+    return (isinstance(error, dict) and bool(error)) or _first_choice_failed(raw)
+
+
+def _first_choice_failed(raw: Mapping[str, object]) -> bool:
+    choice = next(mappings(raw.get("choices")), NOTHING)
+    return choice.get("finish_reason") == "error" or isinstance(choice.get("error"), dict)
 
 
 def raw_headers(call_headers: Headers, own: RawHeaders) -> RawHeaders:
