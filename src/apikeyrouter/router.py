@@ -127,8 +127,9 @@ class Router:
         attempts: Attempts | None = None,
         timeout_s: float | None = None,
         waited_s: float = 0.0,
+        quiet: bool = False,
     ) -> Lease:
-        """Choose a key and hold quota and money for it, at once, without I/O.
+        """Choose a key and hold quota and money for it, at once, without I/O. `quiet` refusals leave no record.
 
         Raises NoEligibleKeysError, QuotaExhaustedError (with retry_after) or BudgetExceededError; each carries the
         decision that explains it.
@@ -136,7 +137,7 @@ class Router:
         keep = LEASE_GRACE_S + (self.settings.timeout_s if timeout_s is None else timeout_s)
         try:
             with self.lock:
-                lease = self._acquire(request, measure, attempts, keep, waited_s)
+                lease = self._acquire(request, measure, attempts, keep, waited_s, quiet=quiet)
         finally:
             if self._outbox:
                 self.announce.flush()
@@ -145,7 +146,14 @@ class Router:
         return lease
 
     def _acquire(
-        self, request: Request, measure: Measure | None, attempts: Attempts | None, keep: float, waited_s: float
+        self,
+        request: Request,
+        measure: Measure | None,
+        attempts: Attempts | None,
+        keep: float,
+        waited_s: float,
+        *,
+        quiet: bool,
     ) -> Lease:
         now = self.now()
         self._keep_house(now)
@@ -153,10 +161,11 @@ class Router:
         decision.waited_s = waited_s
         if attempts is not None:
             decision.attempt = attempts.count + 1
-        self._remember(decision)
         chosen = decision.chosen
+        if chosen is not None or not quiet:
+            self._remember(decision)
         if chosen is None:
-            raise self._refused(decision)
+            raise self._refused(decision, quiet=quiet)
         need = ask.need if not ask.costly else _with_cost(ask.need, decision.cost or 0)
         nodes = holders(chosen, ask.nodes) if ask.nodes or chosen.nodes else ()
         lease = self.ledger.take(decision, need, nodes, now + keep, now)
@@ -237,10 +246,10 @@ class Router:
         if len(self.decisions) > self.settings.explain_keep:
             self.decisions.popitem(last=False)
 
-    def _refused(self, d: Decision) -> Exception:
+    def _refused(self, d: Decision, *, quiet: bool) -> Exception:
         d.outcome = "refused"
         error = refusal(d, known=tuple(sorted(self.registry.aliases)))
-        if Refused in self.hooks:
+        if Refused in self.hooks and not quiet:
             self._outbox.append(Refused.of(d, error.code, error.retry_after))
         return error
 
@@ -284,8 +293,14 @@ class Router:
         self._ended()
         return done
 
-    def fail(self, lease: Lease, failure: Failure, *, readings: tuple[Reading, ...] = ()) -> Settlement | None:
-        """An attempt failed; core/verdict.py says what that does to key, pool and model."""
+    def fail(
+        self, lease: Lease, failure: Failure, *, readings: tuple[Reading, ...] = (), judge: bool = True
+    ) -> Settlement | None:
+        """An attempt failed; core/verdict.py says what that does to key, pool and model.
+
+        `judge` False leaves the verdict to a later `judge()`: whether a key or its provider is at fault may only show
+        when another key has been tried.
+        """
         with self.lock:
             now = self.now()
             done = self.ledger.fail(lease, failure, now)
@@ -294,14 +309,20 @@ class Router:
             lease.decision.outcome = str(failure.kind)
             if readings:
                 self._merge(lease, readings, now)
-            self.judge(lease, failure, now)
+            if judge:
+                self._judge(lease, failure, now)
         if Failed in self.hooks:
             self.announce.tell(Failed.of(lease, failure, now))
         self._ended()
         return done
 
-    def judge(self, lease: Lease, failure: Failure, now: float) -> None:
-        """Apply a failure's effects, under the lock."""
+    def judge(self, lease: Lease, failure: Failure) -> None:
+        """The verdict that `fail(judge=False)` left open."""
+        with self.lock:
+            self._judge(lease, failure, self.now())
+        self._ended()
+
+    def _judge(self, lease: Lease, failure: Failure, now: float) -> None:
         effects: Effects = apply(self.registry, lease, failure, now, self.chance())
         self.note(effects.moves)
         for pool in effects.stopped:

@@ -166,6 +166,11 @@ class Key:
     def usable(self) -> bool:
         return self.state is State.AVAILABLE and not self.removed
 
+    @property
+    def registered(self) -> Transition:
+        """The first fact about a key."""
+        return Transition("key", self.id, None, State.AVAILABLE, self.created_at, Trigger.REGISTRATION, actor="user")
+
     def apply(self, trigger: Trigger, now: float, *, context: str = "", actor: str = "router") -> Transition:
         """Move along the table; the returned fact is for the audit. Raises InvalidStateTransitionError."""
         before, self.state = self.state, after("key", self.id, self.state, trigger)

@@ -35,6 +35,10 @@ NO_TAGS: Final[Tags] = MappingProxyType({})
 NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
+def _no_tags() -> Tags:
+    return NO_TAGS
+
+
 def nano(dollars: Decimal | str | int) -> int:
     """Nano-dollars of an amount in dollars, rounded up, so that a hold is never too small."""
     exact = Decimal(dollars) * NANO

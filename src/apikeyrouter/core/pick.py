@@ -323,6 +323,7 @@ def _avoided(candidate: Candidate, attempts: Attempts) -> bool:
     return (
         candidate.key.id in attempts.avoid_keys
         or deployment.provider in attempts.avoid_providers
+        or (attempts.only_provider is not None and deployment.provider != attempts.only_provider)
         or (deployment.provider, deployment.model) in attempts.avoid_models
         or (bool(attempts.avoid_pools) and any(p.id in attempts.avoid_pools for p in candidate.pools))
     )

@@ -161,6 +161,20 @@ class Pool:
                 return w.turns_at
         return 0.0
 
+    def capacity(self, index: int, now: float) -> str:
+        """How much of a window is left, in a word: above 80 % abundant, above 50 % constrained, below that critical.
+
+        `exhausted` only when no request fits, because calling the last fifth exhausted would waste it.
+        """
+        if self.state in (State.EXHAUSTED, State.RECOVERING):
+            return str(self.state)
+        w = self.windows[index]
+        free = w.free(now)
+        if now < self.until or free < 1:
+            return "exhausted"
+        share = free / w.cap
+        return "abundant" if share > 0.8 else "constrained" if share > 0.5 else "critical"
+
     # -- the provider's word ------------------------------------------------------------------------------------
 
     def throttle(self, now: float, until: float, reason: str) -> list[Transition]:

@@ -113,7 +113,8 @@ class Registry:
                 self.pools[part] = Pool(part, own, now=now)
             self.changed()
 
-    def add_key(self, key: Key, fingerprint: str) -> None:
+    def check_new(self, key: Key) -> None:
+        """Whether a key may be added: its provider known, its id and material not."""
         if key.provider not in self.providers:
             known = ", ".join(sorted(self.providers)) or "none yet"
             raise ProviderNotFoundError(
@@ -122,10 +123,23 @@ class Registry:
             )
         if key.id in self.keys:
             raise KeyAlreadyExistsError(f"Key '{key.id}' is already registered; rotate_key replaces its material.")
-        self.check_material(fingerprint, key.id)
-        self.fingerprints[fingerprint] = key.id
+        self.check_material(key.fingerprint, key.id)
+
+    def add_key(self, key: Key) -> None:
+        self.check_new(key)
+        if key.fingerprint:
+            self.fingerprints[key.fingerprint] = key.id
         self.keys[key.id] = key
         self.tenants += key.tenant is not None
+        self.changed()
+
+    def rename_material(self, key: Key, fingerprint: str) -> None:
+        """The key has other material now."""
+        self.check_material(fingerprint, key.id)
+        self.fingerprints = {f: k for f, k in self.fingerprints.items() if k != key.id}
+        self.fingerprints[fingerprint] = key.id
+        key.fingerprint = fingerprint
+        key.version += 1
         self.changed()
 
     def check_material(self, fingerprint: str, name: str) -> None:

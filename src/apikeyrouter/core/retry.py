@@ -54,6 +54,8 @@ NEXT: Final[Mapping[Kind, Next]] = MappingProxyType(
 )
 """ANY may use the same key again: the fault was not the key's."""
 
+MOST: Final = 24
+"""Attempts of one request, whatever the reasons."""
 BACKS_OFF: Final = frozenset({Kind.OVERLOADED, Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.NETWORK})
 
 
@@ -92,44 +94,59 @@ class RetryBudget:
 
 @dataclass(slots=True)
 class Attempts:
-    """What one request has tried so far, and therefore avoids next."""
+    """What one request has tried so far, and therefore avoids next.
+
+    Answers that blame the provider are counted against `attempts`. A refused key or an empty pool leaves the candidates
+    for good, so that those are only bounded by MOST: healthy keys must not stay unused because dead ones came first.
+    """
 
     count: int = 0
+    provider_faults: int = 0
     keys: dict[str, int] = field(default_factory=dict)
     providers: dict[str, int] = field(default_factory=dict)
     avoid_keys: set[str] = field(default_factory=set)
     avoid_pools: set[str] = field(default_factory=set)
     avoid_models: set[tuple[str, str]] = field(default_factory=set)
     avoid_providers: set[str] = field(default_factory=set)
-    kinds: dict[tuple[str, Kind], int] = field(default_factory=dict)
+    only_provider: str | None = None
+    kinds: dict[tuple[str, Kind], set[str]] = field(default_factory=dict)
     last: Failure | None = None
 
     def note(
-        self, failure: Failure, *, key: str, pools: tuple[str, ...], provider: str, model: str, settings: RetrySettings
+        self, failure: Failure, *, key: str, pool: str, provider: str, model: str, settings: RetrySettings
     ) -> Next:
         """Record a failed attempt and say where the next may go."""
         self.count += 1
         self.last = failure
-        self.keys[key] = self.keys.get(key, 0) + 1
-        self.providers[provider] = self.providers.get(provider, 0) + 1
         step = NEXT[failure.kind]
+        self.keys[key] = self.keys.get(key, 0) + 1
+        self.kinds.setdefault((provider, failure.kind), set()).add(key)
         if step is Next.OTHER_POOL:
-            self.avoid_pools.update(pools)
+            self.avoid_pools.add(pool)
         if step is Next.OTHER_KEY or self.keys[key] >= settings.per_key:
             self.avoid_keys.add(key)
-        if step is Next.ANY and self.providers[provider] >= settings.per_provider:
+        if step is Next.ANY:
+            self._note_provider(provider, model, settings)
+        if failure.kind is Kind.MODEL_NOT_FOUND and self.same_fault(provider, failure.kind):
             self.avoid_models.add((provider, model))
-        return step if self.count < settings.attempts else Next.STOP
+        if settings.failover == "same_provider":
+            self.only_provider = provider
+        stop = settings.failover == "never" or self.count >= MOST or self.provider_faults >= settings.attempts
+        return Next.STOP if stop else step
+
+    def _note_provider(self, provider: str, model: str, settings: RetrySettings) -> None:
+        self.provider_faults += 1
+        self.providers[provider] = self.providers.get(provider, 0) + 1
+        if self.providers[provider] >= settings.per_provider and settings.failover == "any":
+            self.avoid_models.add((provider, model))
+
+    def same_fault(self, provider: str, kind: Kind) -> bool:
+        """The same failure under two keys of one provider is not the keys' fault."""
+        return len(self.kinds.get((provider, kind), ())) >= 2
 
     def reason(self) -> str:
         """The failure that made the next attempt avoid somebody, for the explanation."""
         return str(self.last.kind) if self.last else ""
-
-    def same_fault_twice(self, provider: str, failure: Failure) -> bool:
-        """The same kind of failure under two keys of one provider is not the keys' fault."""
-        known = self.kinds.get((provider, failure.kind), 0) + 1
-        self.kinds[provider, failure.kind] = known
-        return known >= 2
 
 
 def backoff(attempt: int, chance: float, settings: RetrySettings) -> float:

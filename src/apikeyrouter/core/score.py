@@ -49,7 +49,7 @@ class Constraints:
     max_latency: float | None = None
     min_quality: float = 0.0
     capabilities: frozenset[str] = NO_NAMES
-    tags: Tags = NO_TAGS
+    tags: Tags = field(default_factory=lambda: NO_TAGS)
 
     @property
     def any(self) -> bool:

@@ -1,0 +1,298 @@
+"""Send a request until it succeeds, fails for good, or its one deadline passes.
+
+Each attempt is a lease of its own. What failed decides where the next may go (core/retry.py). A refused key is judged
+only when another key has shown whether the key or the provider is at fault: the same refusal under two keys, and no
+success, blames the provider. A stream may change key until the first content has reached the caller, never after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.ledger import Lease, Settlement
+from apikeyrouter.core.model import Request, Usage, dollars
+from apikeyrouter.core.retry import BACKS_OFF, NEXT, Attempts, Next, RetryBudget, backoff
+from apikeyrouter.core.tokens import Measure
+from apikeyrouter.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    ProviderError,
+    ProviderTimeoutError,
+    QuotaExhaustedError,
+    RateLimitError,
+    RoutingError,
+    ServiceUnavailableError,
+)
+from apikeyrouter.ports import Adapter, Answer, Body, Call, ChunkStream
+from apikeyrouter.router import Router
+from apikeyrouter.waiting import WaitingRooms
+
+if TYPE_CHECKING:
+    from apikeyrouter.streaming import RoutedStream
+
+_JUDGED_LATE: Final = frozenset({Kind.UNAUTHENTICATED})
+_ERRORS: Final[Mapping[Kind, type[ProviderError]]] = {
+    Kind.RATE_LIMITED: RateLimitError,
+    Kind.SLOW_DOWN: RateLimitError,
+    Kind.QUOTA_EXHAUSTED: RateLimitError,
+    Kind.NO_MONEY: RateLimitError,
+    Kind.IN_FLIGHT_MONEY: RateLimitError,
+    Kind.NOT_ON_PLAN: RateLimitError,
+    Kind.TOO_LARGE_FOR_POOL: RateLimitError,
+    Kind.UNAUTHENTICATED: AuthenticationError,
+    Kind.FORBIDDEN: AuthenticationError,
+    Kind.TIMEOUT: ProviderTimeoutError,
+    Kind.TOO_LONG: InvalidRequestError,
+    Kind.CONTENT: InvalidRequestError,
+    Kind.INVALID: InvalidRequestError,
+    Kind.MODEL_NOT_FOUND: InvalidRequestError,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingMetadata:
+    """How a reply came about. `cost` in dollars, None where the price is unknown."""
+
+    key_used: str
+    provider: str
+    model: str
+    cost: Decimal | None
+    decision_id: str
+    request_id: str | None
+    correlation_id: str | None
+    attempts: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A successful answer: `content` text or parsed JSON, `body` in canonical shape, `raw` as the provider said it."""
+
+    content: object
+    usage: Usage | None
+    body: object
+    raw: object
+    headers: Mapping[str, str] = field(repr=False)
+    metadata: RoutingMetadata
+
+
+def error_of(failure: Failure, lease: Lease, attempts: Attempts) -> ProviderError:
+    """The exception a failure becomes when it leaves the router."""
+    kind = _ERRORS.get(failure.kind, ServiceUnavailableError)
+    tried = f" after {attempts.count} attempts" if attempts.count > 1 else ""
+    status = f" with status {failure.status}" if failure.status else ""
+    said = f": {failure.message}" if failure.message else ""
+    return kind(
+        f"{lease.provider} failed{status} ({failure.kind}) for key {lease.key_id}{tried}{said}",
+        status=failure.status,
+        retry_after=failure.retry_after,
+        details={
+            "kind": str(failure.kind),
+            "blame": str(failure.blame),
+            "provider": lease.provider,
+            "key": lease.key_id,
+            "decision_id": lease.decision.id,
+            "attempts": attempts.count,
+        },
+    )
+
+
+class Errand:
+    """One request under way: its attempts, its deadline, and the verdicts still open."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, request: Request, body: Body, measure: Measure, timeout: float, *, wait: bool
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.router = dispatcher.router
+        self.request = request
+        self.body = body
+        self.measure = measure
+        self.wait = wait
+        self.deadline = self.router.now() + timeout
+        self.attempts = Attempts()
+        self.open_verdicts: list[tuple[Lease, Failure]] = []
+        self.spent = 0
+        self.last: ProviderError | None = None
+
+    @property
+    def left(self) -> float:
+        return self.deadline - self.router.now()
+
+    async def lease(self) -> Lease:
+        """The next attempt's lease. When nobody is left to try, the last attempt's failure is the answer."""
+        attempts = self.attempts if self.attempts.count else None
+        try:
+            if self.wait:
+                room = self.dispatcher.rooms.here()
+                return await room.acquire(self.request, self.measure, attempts, self.deadline)
+            return self.router.acquire(self.request, measure=self.measure, attempts=attempts, timeout_s=self.left)
+        except QuotaExhaustedError:
+            self.judge_all()
+            raise
+        except RoutingError as error:
+            self.judge_all()
+            if self.last is None:
+                raise
+            raise self.last from error
+
+    def call(self, lease: Lease) -> Call:
+        return Call(
+            operation=self.request.operation,
+            model=lease.model,
+            body=self.body,
+            secret=self.router.secrets[lease.key_id] if lease.reveal is None else _Held(lease),
+            timeout=max(0.001, self.left),
+            request_id=self.request.request_id or lease.decision.id,
+            attempt=self.attempts.count + 1,
+        )
+
+    def adapter(self, lease: Lease) -> Adapter:
+        return self.dispatcher.adapters[lease.provider]
+
+    def settle(self, lease: Lease, answer: Answer | ChunkStream, usage: Usage | None) -> Settlement | None:
+        """An attempt succeeded: whoever was refused before it was refused for a reason of its own."""
+        readings = self.adapter(lease).limits(answer.headers)
+        done = self.router.settle(lease, usage, readings=readings, first_byte_s=answer.first_byte_s)
+        for refused, failure in self.open_verdicts:
+            self.router.judge(refused, failure)
+        self.open_verdicts.clear()
+        return done
+
+    async def failed(self, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
+        """Record a failed attempt; returns when another may follow, else raises the error."""
+        late = failure.kind in _JUDGED_LATE
+        readings = self.adapter(lease).limits(headers)
+        self.router.fail(lease, failure, readings=readings, judge=not late)
+        if late:
+            self.open_verdicts.append((lease, failure))
+        step = self.attempts.note(
+            failure,
+            key=lease.key_id,
+            pool=lease.candidate.pools[-1].id,
+            provider=lease.provider,
+            model=lease.model,
+            settings=self.router.settings.retry,
+        )
+        self.last = error_of(failure, lease, self.attempts)
+        self._charge(lease, failure)
+        if step is Next.STOP or self.left <= 0 or not self._afford(lease.provider, failure):
+            self.judge_all()
+            raise self.last
+        if failure.kind in BACKS_OFF:
+            await self._back_off()
+
+    def _charge(self, lease: Lease, failure: Failure) -> None:
+        """An attempt whose outcome is unknown counts against max_cost: it may have been billed."""
+        if self.request.max_cost is not None and failure.billed:
+            left = self.request.max_cost - dollars(lease.cost_held or lease.decision.cost or 0)
+            self.request.max_cost = max(Decimal(0), left)
+
+    def _afford(self, provider: str, failure: Failure) -> bool:
+        """Retries of a provider's own faults are paid from its budget; leaving a key or pool costs it nothing."""
+        return NEXT[failure.kind] is not Next.ANY or self.dispatcher.retry_budget(provider).spend()
+
+    async def _back_off(self) -> None:
+        pause = backoff(self.attempts.provider_faults, self.router.chance(), self.router.settings.retry)
+        await self.router.clock.sleep(min(pause, max(0.0, self.left)))
+
+    def judge_all(self) -> None:
+        """Nobody succeeded: one refused key is at fault itself; the same refusal under several blames the provider."""
+        keys = {lease.key_id for lease, _ in self.open_verdicts}
+        for lease, failure in self.open_verdicts:
+            if len(keys) == 1:
+                self.router.judge(lease, failure)
+            else:
+                self.router.judge(lease, Failure(kind=Kind.SERVER_ERROR, status=failure.status, code=failure.code))
+        self.open_verdicts.clear()
+
+
+class _Held:
+    """The secret of a lease, also after the key's material was rotated."""
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def reveal(self) -> str:
+        return self._lease.secret()
+
+    def __repr__(self) -> str:
+        return "Secret('*****')"
+
+
+class Dispatcher:
+    """Adapters by provider, retry budgets, waiting rooms; route() and stream()."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.adapters: dict[str, Adapter] = {}
+        self.rooms = WaitingRooms(router)
+        self._retry_budgets: dict[str, RetryBudget] = {}
+
+    def retry_budget(self, provider: str) -> RetryBudget:
+        found = self._retry_budgets.get(provider)
+        if found is None:
+            settings = self.router.settings.retry
+            found = self._retry_budgets[provider] = RetryBudget(settings.budget_share, settings.budget_floor)
+        return found
+
+    async def route(self, request: Request, body: Body, measure: Measure, timeout: float, *, wait: bool) -> Reply:
+        """One reply, or the error that ended the last attempt."""
+        errand = Errand(self, request, body, measure, timeout, wait=wait)
+        while True:
+            lease = await errand.lease()
+            self.retry_budget(lease.provider).earn()
+            answer = await self._send(errand, lease)
+            if answer.failure is None:
+                done = errand.settle(lease, answer, answer.usage)
+                return self._reply(errand, lease, answer, done)
+            await errand.failed(lease, answer.failure, answer.headers)
+
+    async def _send(self, errand: Errand, lease: Lease) -> Answer:
+        try:
+            return await errand.adapter(lease).send(errand.call(lease))
+        except InvalidRequestError:
+            self.router.release(lease)
+            raise
+        except BaseException:
+            # Cancelled, or an adapter that broke its promise: the request may have been sent, so its estimate stands.
+            self.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
+            errand.judge_all()
+            raise
+
+    def _reply(self, errand: Errand, lease: Lease, answer: Answer, done: Settlement | None) -> Reply:
+        return Reply(
+            content=answer.content,
+            usage=answer.usage,
+            body=answer.body,
+            raw=answer.raw,
+            headers=answer.headers,
+            metadata=metadata_of(errand.attempts, lease, None if done is None else done.cost),
+        )
+
+    def stream(self, request: Request, body: Body, measure: Measure, timeout: float, *, wait: bool) -> RoutedStream:
+        """An async iterator of chunks that settles when it ends, is closed, or is forgotten."""
+        from apikeyrouter.streaming import RoutedStream  # streaming builds on Errand
+
+        return RoutedStream(Errand(self, request, body, measure, timeout, wait=wait))
+
+
+def metadata_of(attempts: Attempts, lease: Lease, cost: int | None) -> RoutingMetadata:
+    decision = lease.decision
+    return RoutingMetadata(
+        key_used=lease.key_id,
+        provider=lease.provider,
+        model=lease.model,
+        cost=None if cost is None else dollars(cost),
+        decision_id=decision.id,
+        request_id=decision.request_id,
+        correlation_id=decision.correlation_id,
+        attempts=attempts.count + 1,
+        waited_s=decision.waited_s,
+    )

@@ -1,0 +1,195 @@
+"""Who takes part: providers, keys and aliases added, changed and taken out, each under the router's lock.
+
+Nothing here waits: in memory registration is immediate, and requests in flight keep the material they were given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Final, TypedDict
+
+from apikeyrouter.core.key import Key, Trigger
+from apikeyrouter.core.model import NO_TAGS
+from apikeyrouter.core.price import Price
+from apikeyrouter.core.registry import Provider
+from apikeyrouter.core.window import Limit
+from apikeyrouter.credentials import Secret
+from apikeyrouter.errors import InvalidConfigurationError, ProviderNotFoundError
+from apikeyrouter.ports import Adapter
+from apikeyrouter.router import Router
+
+KEY_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+PROVIDER_ID: Final = re.compile(r"[a-z0-9_-]+")
+_ADAPTERS: Final[Mapping[str, str]] = {
+    "openai": "OpenAIAdapter",
+    "anthropic": "AnthropicAdapter",
+    "gemini": "GeminiAdapter",
+}
+
+
+class KeyOptions(TypedDict, total=False):
+    """Keyword arguments of register_key(). `models` are globs, `tier` lower first, `quality` from 0 to 1."""
+
+    id: str | None
+    pool: str | Sequence[str] | None
+    limits: Sequence[Limit]
+    caps: Sequence[Limit]
+    models: Sequence[str]
+    tags: Mapping[str, str]
+    metadata: Mapping[str, object] | None
+    tier: int
+    weight: float
+    quality: float
+    label: str
+
+
+class Enrolment:
+    """The registration verbs over one router."""
+
+    def __init__(self, router: Router, adapters: dict[str, Adapter]) -> None:
+        self.router = router
+        self.adapters = adapters
+        self._salt = os.urandom(16)
+
+    def add_provider(
+        self,
+        name: str,
+        adapter: Adapter | str,
+        *,
+        price_name: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """Make a provider known; registering it again replaces its adapter."""
+        if not PROVIDER_ID.fullmatch(name):
+            raise InvalidConfigurationError(f"Provider id '{name}' does not match [a-z0-9_-]+; rename it.")
+        if isinstance(adapter, str):
+            price_name = price_name or adapter
+            adapter = _adapter(adapter)
+        prices = _per_request(name, adapter)
+        entry = Provider(name, adapter.capabilities, price_name or name, prices, dict(metadata or {}))
+        with self.router.lock:
+            self.adapters[name] = adapter
+            self.router.registry.add_provider(entry)
+
+    def add_key(self, secret: str | Secret, provider: str, options: KeyOptions) -> Key:
+        """Make a key known, with its pools."""
+        router, registry = self.router, self.router.registry
+        name = options.get("id") or f"key_{os.urandom(6).hex()}"
+        _check_key(name, options.get("weight", 1.0), options.get("quality", 0.5))
+        material = secret if isinstance(secret, Secret) else Secret(secret, name=f"key '{name}'")
+        pool, caps = options.get("pool"), tuple(options.get("caps", ()))
+        pools = (pool,) if isinstance(pool, str) else tuple(pool or (name,))
+        own = (f"{name}/caps",) if caps else ()
+        with router.lock:
+            key = _key(name, provider, own + pools, options, material.fingerprint(self._salt), router.now())
+            registry.check_new(key)
+            for part in pools:
+                limits = tuple(options.get("limits", ())) if part == pools[0] else ()
+                registry.add_pool(part, limits, key.created_at)
+            if own:
+                registry.add_pool(own[0], caps, key.created_at)
+            registry.add_key(key)
+            router.secrets[name] = material
+            router.note([key.registered])
+        self._woken()
+        return key
+
+    def add_pool(self, name: str, limits: Sequence[Limit]) -> None:
+        """Declare a pool before its keys."""
+        with self.router.lock:
+            self.router.registry.add_pool(name, tuple(limits), self.router.now())
+
+    def rotate(self, name: str, secret: str | Secret) -> Key:
+        material = secret if isinstance(secret, Secret) else Secret(secret, name=f"key '{name}'")
+        router = self.router
+        with router.lock:
+            key = router.registry.key(name)
+            router.registry.rename_material(key, material.fingerprint(self._salt))
+            router.secrets[name] = material
+            router.note([key.apply(Trigger.ROTATION, router.now(), actor="user")])
+        self._woken()
+        return key
+
+    def revoke(self, name: str) -> None:
+        with self.router.lock:
+            self.router.registry.remove_key(name)
+            self.router.secrets.pop(name, None)
+        self._woken()
+
+    def move(self, name: str, trigger: Trigger, reason: str) -> Key:
+        router = self.router
+        with router.lock:
+            key = router.registry.key(name)
+            router.note([key.apply(trigger, router.now(), context=reason, actor="user")])
+            router.registry.changed()
+        self._woken()
+        return key
+
+    def add_alias(self, name: str, targets: Sequence[str]) -> None:
+        """Let `name` stand for several "provider/model" names; failover and comparison work across them."""
+        found = tuple(_target(t, name) for t in targets)
+        with self.router.lock:
+            self.router.registry.aliases[name] = found
+            self.router.registry.changed()
+
+    def _woken(self) -> None:
+        self.router.announce.flush()
+        if self.router.waker is not None:
+            self.router.waker()
+
+
+def _key(name: str, provider: str, pools: tuple[str, ...], options: KeyOptions, fingerprint: str, now: float) -> Key:
+    key = Key(
+        name,
+        provider,
+        now=now,
+        pools=pools,
+        models=options.get("models", ()),
+        tags=options.get("tags", NO_TAGS),
+        metadata=options.get("metadata"),
+        tier=options.get("tier", 0),
+        weight=options.get("weight", 1.0),
+        label=options.get("label", ""),
+        fingerprint=fingerprint,
+    )
+    key.quality = options.get("quality", 0.5)
+    return key
+
+
+def _check_key(name: str, weight: float, quality: float) -> None:
+    if not KEY_ID.fullmatch(name):
+        raise InvalidConfigurationError(f"Key id '{name}' does not match [a-z0-9][a-z0-9._-]{{0,63}}; rename it.")
+    if not weight > 0:
+        raise InvalidConfigurationError(f"The weight of key '{name}' is {weight}; it must be more than 0.")
+    if not 0 <= quality <= 1:
+        raise InvalidConfigurationError(f"The quality of key '{name}' is {quality}; it must be between 0 and 1.")
+
+
+def _target(text: str, alias: str) -> tuple[str, str]:
+    provider, slash, model = text.partition("/")
+    if not slash or not provider or not model:
+        raise InvalidConfigurationError(f"Alias '{alias}' names '{text}'; write it as provider/model.")
+    return provider, model
+
+
+def _adapter(name: str) -> Adapter:
+    if name not in _ADAPTERS:
+        raise ProviderNotFoundError(f"Adapter '{name}' is unknown; use one of {', '.join(_ADAPTERS)}, or an object.")
+    from apikeyrouter import adapters  # httpx only for those who send
+
+    found: Adapter = getattr(adapters, _ADAPTERS[name])()
+    return found
+
+
+def _per_request(name: str, adapter: Adapter) -> dict[str, Price]:
+    """Operations whose price is known before sending, as prices per request."""
+    found = {}
+    for operation in adapter.capabilities.operations:
+        nanos = adapter.estimate_cost(operation, {})
+        if nanos is not None:
+            cost = Decimal(nanos).scaleb(-9)
+            found[operation] = Price.of(f"{name}/{operation}", source="configuration", request=cost)
+    return found

@@ -1,0 +1,270 @@
+"""`ApiKeyRouter`: the composition root and the public verbs, thin over router.py and dispatch.py.
+
+Everything is in memory and needs nothing else. Registration is asynchronous because stores may be; in memory it never
+waits. Verbs without I/O (acquire, settle, fail, release, explain, preview) are plain calls, legal anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Unpack
+
+from apikeyrouter.core.budget import Budget, BudgetStatus, BudgetTree
+from apikeyrouter.core.decision import Decision
+from apikeyrouter.core.failure import Failure
+from apikeyrouter.core.key import Key, State, Trigger
+from apikeyrouter.core.ledger import Lease
+from apikeyrouter.core.model import NO_TAGS, Request, Usage
+from apikeyrouter.core.price import PriceBook
+from apikeyrouter.core.score import Objective
+from apikeyrouter.credentials import Secret
+from apikeyrouter.enrolment import Enrolment, KeyOptions
+from apikeyrouter.errors import (
+    DecisionNotFoundError,
+    InvalidConfigurationError,
+)
+from apikeyrouter.events import Event
+from apikeyrouter.intake import RouteOptions, timeout_of, understand
+from apikeyrouter.ports import Adapter, Body, Clock, Headers
+from apikeyrouter.router import Router, Settings
+from apikeyrouter.summary import StateSummary, summarize
+
+if TYPE_CHECKING:
+    from apikeyrouter.dispatch import Dispatcher, Reply
+    from apikeyrouter.streaming import RoutedStream
+    from apikeyrouter.sync import SyncFace
+
+Metadata = Mapping[str, object]
+
+
+class ApiKeyRouter:
+    """Routes requests over every key you own.
+
+    All arguments are optional. `budgets` and `objective` as in the documentation; `settings` for timeouts and retries;
+    `prices` a PriceBook, by default the shipped and installed price lists, read when first needed.
+    """
+
+    def __init__(
+        self,
+        *,
+        budgets: Sequence[Budget] = (),
+        objective: object = None,
+        state: str = "memory",
+        settings: Settings | None = None,
+        prices: PriceBook | None = None,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+        log: bool = True,
+    ) -> None:
+        if state != "memory":
+            raise InvalidConfigurationError(f"state '{state}' is not available; this version keeps state in 'memory'.")
+        self._router = Router(
+            prices=_default_prices() if prices is None else prices,
+            budgets=BudgetTree(budgets),
+            objective=Objective.of(objective),
+            settings=settings or Settings(),
+            clock=clock,
+            rng=rng,
+        )
+        self._dispatcher: Dispatcher | None = None
+        self._adapters: dict[str, Adapter] = {}
+        self._enrolment = Enrolment(self._router, self._adapters)
+        self._sync: SyncFace | None = None
+        if log:
+            from apikeyrouter.observe.log import attach  # structlog is loaded with the first router, not at import
+
+            attach(self._router.announce)
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, object], **overrides: object) -> ApiKeyRouter:
+        """A router from a YAML, TOML or JSON file, or from its parsed content.
+
+        Raises InvalidConfigurationError with every problem found (file, line, path, and what mends it).
+        """
+        from apikeyrouter.assembly import from_config  # reading files is not on the path of `import apikeyrouter`
+
+        return from_config(cls, source, **overrides)
+
+    # -- registration ---------------------------------------------------------------------------------------------
+
+    async def register_provider(
+        self, name: str, adapter: Adapter | str, *, price_name: str | None = None, metadata: Metadata | None = None
+    ) -> None:
+        """Make a provider known under `name`. `adapter` is an adapter object, or "openai", "anthropic", "gemini"."""
+        self._enrolment.add_provider(name, adapter, price_name=price_name, metadata=metadata)
+
+    async def register_key(self, secret: str | Secret, provider: str, **options: Unpack[KeyOptions]) -> Key:
+        """Make a key known. With `pool`, `limits` are the pool's; without, the key has a pool of its own.
+
+        `caps` are limits of this key inside its pools. Raises KeyAlreadyExistsError for a known id or material.
+        """
+        return self._enrolment.add_key(secret, provider, options)
+
+    async def rotate_key(self, name: str, secret: str | Secret) -> Key:
+        """Replace the material. Id, pools, quota and history stay; open leases finish on the old material."""
+        return self._enrolment.rotate(name, secret)
+
+    async def revoke_key(self, name: str) -> None:
+        """Take a key out. New requests avoid it at once; open leases finish."""
+        self._enrolment.revoke(name)
+
+    async def disable_key(self, name: str, *, reason: str = "") -> Key:
+        return self._enrolment.move(name, Trigger.DISABLED_BY_HAND, reason)
+
+    async def enable_key(self, name: str, *, reason: str = "") -> Key:
+        return self._enrolment.move(name, Trigger.ENABLED_BY_HAND, reason)
+
+    @property
+    def enrolment(self) -> Enrolment:
+        """Registration without a loop, for code that assembles a router."""
+        return self._enrolment
+
+    def get_key(self, name: str) -> Key:
+        return self._router.registry.key(name)
+
+    def list_keys(
+        self, *, provider: str | None = None, state: State | str | None = None, tags: Mapping[str, str] = NO_TAGS
+    ) -> list[Key]:
+        """Keys that match all of the given conditions; `state` is the shown one."""
+        self._router.refresh()
+        registry = self._router.registry
+        return [
+            key
+            for key in registry.keys.values()
+            if (provider is None or key.provider == provider)
+            and (state is None or key.shown(p.state for p in registry.pools_of(key)) == state)
+            and all(key.tags.get(name) == value for name, value in tags.items())
+        ]
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    async def route(self, body: Body, **options: Unpack[RouteOptions]) -> Reply:
+        """Send a request by the best key, failing over as needed; waits for room up to its timeout.
+
+        Raises InvalidRequestError for a body nobody can take, the errors of acquire() when nothing could be sent, and
+        the last attempt's ProviderError otherwise.
+        """
+        request, weight = understand(body, options, self._adapters)
+        timeout = timeout_of(options, self._router.settings.timeout_s)
+        return await self._dispatch().route(request, body, weight, timeout, wait=options.get("wait", True))
+
+    def stream(self, body: Body, **options: Unpack[RouteOptions]) -> RoutedStream:
+        """Like route(), chunk by chunk: `async for chunk in router.stream({...})`. Settles however it ends."""
+        request, weight = understand(body, options, self._adapters, streaming=True)
+        timeout = timeout_of(options, self._router.settings.timeout_s)
+        return self._dispatch().stream(request, body, weight, timeout, wait=options.get("wait", True))
+
+    def acquire(self, request: Request, *, timeout: float | None = None) -> Lease:
+        """A key for `request` with its quota and money held, now, without I/O. Settle or fail the lease afterwards.
+
+        Raises NoEligibleKeysError, QuotaExhaustedError (retry_after says when), BudgetExceededError.
+        """
+        return self._router.acquire(request, timeout_s=timeout)
+
+    async def acquire_when_free(self, request: Request, *, timeout: float | None = None) -> Lease:
+        """Like acquire(), waiting for room for at most `timeout` seconds; refuses at once when that cannot suffice."""
+        wait = self._router.settings.timeout_s if timeout is None else timeout
+        deadline = self._router.now() + wait
+        return await self._dispatch().rooms.here().acquire(request, None, None, deadline)
+
+    def settle(
+        self,
+        lease: Lease,
+        usage: Usage | None = None,
+        *,
+        headers: Headers | None = None,
+        latency_s: float | None = None,
+        first_byte_s: float | None = None,
+    ) -> None:
+        """The request succeeded. Settling twice is settling once; `usage` None commits the estimate."""
+        readings = self._adapters[lease.provider].limits(headers) if headers else ()
+        self._router.settle(lease, usage, readings=readings, latency_s=latency_s, first_byte_s=first_byte_s)
+
+    def fail(
+        self,
+        lease: Lease,
+        failure: Failure | int,
+        headers: Headers | None = None,
+        body: object = None,
+    ) -> Failure:
+        """The request failed: a Failure, or the HTTP status with headers and body, which is classified and returned."""
+        adapter = self._adapters[lease.provider]
+        if isinstance(failure, int):
+            failure = adapter.classify(failure, headers or {}, body)
+        self._router.fail(lease, failure, readings=adapter.limits(headers) if headers else ())
+        return failure
+
+    def release(self, lease: Lease) -> None:
+        """Nothing was sent: quota and money return."""
+        self._router.release(lease)
+
+    def preview(self, request: Request) -> Decision:
+        """What acquire() would decide now, without holding anything."""
+        return self._router.preview(request)
+
+    def explain(self, decision_id: str) -> Decision:
+        """The decision of that id, among the last `explain_keep`; str() of it is the explanation."""
+        found = self._router.decisions.get(decision_id)
+        if found is None:
+            kept = self._router.settings.explain_keep
+            raise DecisionNotFoundError(f"Decision '{decision_id}' is not among the last {kept:,} kept in memory.")
+        return found
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def get_state_summary(self) -> StateSummary:
+        """Keys, pools, budgets and open leases as they are now."""
+        self._router.refresh()
+        return summarize(self._router)
+
+    def budget_status(self, scope: str | None = None) -> tuple[BudgetStatus, ...]:
+        with self._router.lock:
+            return self._router.budgets.status(scope)
+
+    def subscribe(self, kind: type[Event], callback: Callable[[Event], None]) -> None:
+        """Call `callback` for each event of exactly that type; what it raises never breaks a request."""
+        self._router.announce.subscribe(kind, callback)
+
+    @property
+    def sync(self) -> SyncFace:
+        """route() and stream() for callers without an event loop."""
+        if self._sync is None:
+            from apikeyrouter.sync import SyncFace  # threads only for those who ask
+
+            self._sync = SyncFace(self)
+        return self._sync
+
+    async def aclose(self) -> None:
+        """Close connections; open leases expire by their deadline."""
+        await self.aclose_adapters()
+        if self._sync is not None:
+            self._sync.stop()
+
+    async def aclose_adapters(self) -> None:
+        for adapter in self._adapters.values():
+            await adapter.aclose()
+
+    async def __aenter__(self) -> ApiKeyRouter:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _dispatch(self) -> Dispatcher:
+        if self._dispatcher is None:
+            from apikeyrouter.dispatch import Dispatcher  # asyncio only for those who send
+
+            self._dispatcher = Dispatcher(self._router)
+            self._dispatcher.adapters = self._adapters
+        return self._dispatcher
+
+    def __repr__(self) -> str:
+        return f"<ApiKeyRouter {summarize(self._router).line}>"
+
+
+def _default_prices() -> PriceBook:
+    from apikeyrouter import prices  # price lists are files
+
+    return prices.load()

@@ -1,0 +1,168 @@
+"""A routed stream: fails over until the first content, settles exactly once however it ends.
+
+What comes before content (role, keep-alives) is kept back, so that a provider that breaks there can be replaced unseen.
+After content, a break is a PartialStreamError with the text so far. Closing, cancelling, breaking off and forgetting
+the iterator all settle: with the usage if it came, else at the estimate.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.ledger import Lease
+from apikeyrouter.core.model import Usage
+from apikeyrouter.dispatch import Errand, RoutingMetadata, metadata_of
+from apikeyrouter.errors import InvalidRequestError, PartialStreamError
+from apikeyrouter.ports import Chunk, ChunkStream
+
+
+class RoutedStream:
+    """Iterate once. `metadata` and `usage` are there when the first chunk, or the last, has come."""
+
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self._inner: ChunkStream | None = None
+        self._lease: Lease | None = None
+        self._ready: deque[Chunk] = deque()
+        self._text: list[str] = []
+        self._started = False
+        self._finished = False
+        self.usage: Usage | None = None
+        self.metadata: RoutingMetadata | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> Chunk:
+        if self._finished and not self._ready:
+            raise StopAsyncIteration
+        try:
+            if not self._started:
+                await self._start()
+            if self._ready:
+                return self._ready.popleft()
+            return await self._following()
+        except (StopAsyncIteration, PartialStreamError):
+            raise
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _start(self) -> None:
+        """Open, with failover, until content is in hand; whole streams without content are failures too."""
+        while not self._started:
+            lease = self._lease = await self._errand.lease()
+            self._errand.dispatcher.retry_budget(lease.provider).earn()
+            inner = await self._open(lease)
+            failure = inner.failure or await self._to_first_content(inner)
+            if failure is None:
+                self._started = True
+                self.metadata = metadata_of(self._errand.attempts, lease, None)
+                return
+            self._lease = None
+            self._ready.clear()
+            await inner.aclose()
+            await self._errand.failed(lease, failure, inner.headers)
+
+    async def _open(self, lease: Lease) -> ChunkStream:
+        try:
+            self._inner = await self._errand.adapter(lease).stream(self._errand.call(lease))
+        except InvalidRequestError:
+            self._errand.router.release(lease)
+            self._lease = None
+            raise
+        return self._inner
+
+    async def _to_first_content(self, inner: ChunkStream) -> Failure | None:
+        async for chunk in inner:
+            if chunk.failure is not None:
+                return chunk.failure
+            self._take(chunk)
+            self._ready.append(chunk)
+            if chunk.content:
+                return None
+        if self.usage is not None and self.usage.output_tokens:
+            return None
+        return Failure(kind=Kind.EMPTY, status=inner.status, message="the stream ended without content", billed=True)
+
+    async def _following(self) -> Chunk:
+        inner = self._inner
+        if inner is None:
+            raise StopAsyncIteration
+        async for chunk in inner:
+            if chunk.failure is not None:
+                await self._broken(chunk.failure)
+            self._take(chunk)
+            return chunk
+        await self._finish()
+        raise StopAsyncIteration
+
+    def _take(self, chunk: Chunk) -> None:
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if chunk.text:
+            self._text.append(chunk.text)
+
+    async def _broken(self, failure: Failure) -> None:
+        lease, self._lease, self._finished = self._lease, None, True
+        if lease is not None:
+            billed = Failure(
+                kind=failure.kind,
+                status=failure.status,
+                code=failure.code,
+                message=failure.message,
+                retry_after=failure.retry_after,
+                until=failure.until,
+                billed=True,
+            )
+            self._errand.router.fail(lease, billed)
+        await self._close_inner()
+        text = "".join(self._text)
+        who = lease.provider if lease is not None else "the provider"
+        raise PartialStreamError(
+            f"{who} broke the stream ({failure.kind}) after {len(text):,} characters; they are in `text`.",
+            text=text,
+            usage=self.usage,
+            status=failure.status,
+        )
+
+    async def _finish(self) -> None:
+        lease, self._lease, self._finished = self._lease, None, True
+        if lease is not None and self._inner is not None:
+            done = self._errand.settle(lease, self._inner, self.usage)
+            self.metadata = metadata_of(self._errand.attempts, lease, None if done is None else done.cost)
+        await self._close_inner()
+
+    async def aclose(self) -> None:
+        """Stop reading. What was sent is settled by its usage, else at its estimate; unopened, it costs nothing."""
+        if self._finished:
+            return
+        lease, self._lease, self._finished = self._lease, None, True
+        self._ready.clear()
+        try:
+            if lease is not None:
+                self._errand.router.settle(lease, self.usage)
+            self._errand.judge_all()
+        finally:
+            await self._close_inner()
+
+    async def _close_inner(self) -> None:
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            await inner.aclose()
+
+    def __del__(self) -> None:
+        lease = getattr(self, "_lease", None)
+        if lease is not None:
+            self._errand.router.abandon(lease.id)

@@ -1,0 +1,141 @@
+"""The state of a router as plain values: what a person, the CLI and the dashboard read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+
+from apikeyrouter.core.budget import BudgetStatus
+from apikeyrouter.core.key import Key, State
+from apikeyrouter.core.model import dollars
+from apikeyrouter.core.pool import Pool
+from apikeyrouter.core.window import NEVER
+from apikeyrouter.router import Router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowStatus:
+    """One limit now. `reset_in_s` until it is full again; `capacity` as in core/capacity states."""
+
+    name: str
+    limit: float
+    remaining: float
+    held: int
+    reset_in_s: float | None
+    capacity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatus:
+    id: str
+    state: State
+    until: float | None
+    reason: str
+    in_flight: int
+    throttles: int
+    windows: tuple[WindowStatus, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStatus:
+    """`state` as shown: the key's own trouble, else the best of its pools."""
+
+    id: str
+    provider: str
+    state: State
+    pools: tuple[str, ...]
+    usage_count: int
+    failure_count: int
+    cooldown_until: float | None
+    version: int
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSummary:
+    """Everything at one moment; `line` is the one-line form that repr() shows."""
+
+    at: float
+    keys: tuple[KeyStatus, ...]
+    pools: tuple[PoolStatus, ...]
+    budgets: tuple[BudgetStatus, ...]
+    open_leases: int
+    decisions: int
+
+    @property
+    def line(self) -> str:
+        parts = [_keys_line(self), f"{self.open_leases} leases"]
+        hard = [b for b in self.budgets if b.mode == "hard"]
+        if hard:
+            spent: Decimal = sum((b.spent for b in hard), Decimal(0))
+            limit: Decimal = sum((b.limit for b in hard), Decimal(0))
+            parts.append(f"${spent:.2f} of ${limit:f}")
+        return " | ".join(parts)
+
+
+def _keys_line(s: StateSummary) -> str:
+    counts = Counter(str(k.state) for k in s.keys)
+    soonest = min((p.until for p in s.pools if p.until is not None), default=None)
+    shown = []
+    for state in State:
+        if counts[state]:
+            wait = f" {soonest - s.at:.0f}s" if state is State.THROTTLED and soonest is not None else ""
+            shown.append(f"{counts[state]} {state}{wait}")
+    return f"{len(s.keys)} keys" + (": " + ", ".join(shown) if shown else "")
+
+
+def summarize(router: Router) -> StateSummary:
+    """A consistent picture, taken under the lock."""
+    with router.lock:
+        now, registry = router.now(), router.registry
+        return StateSummary(
+            at=now,
+            keys=tuple(_key(k, registry.pools_of(k)) for k in registry.keys.values()),
+            pools=tuple(_pool(p, now) for p in registry.pools.values()),
+            budgets=router.budgets.status(),
+            open_leases=len(router.ledger.open_leases),
+            decisions=len(router.decisions),
+        )
+
+
+def _key(key: Key, pools: tuple[Pool, ...]) -> KeyStatus:
+    return KeyStatus(
+        id=key.id,
+        provider=key.provider,
+        state=key.shown(p.state for p in pools),
+        pools=key.pools,
+        usage_count=key.usage_count,
+        failure_count=key.failure_count,
+        cooldown_until=key.cooldown_until,
+        version=key.version,
+        tags=dict(key.tags),
+    )
+
+
+def _pool(pool: Pool, now: float) -> PoolStatus:
+    return PoolStatus(
+        id=pool.id,
+        state=pool.state,
+        until=pool.until if pool.until > now else None,
+        reason=pool.reason,
+        in_flight=pool.in_flight,
+        throttles=pool.throttles,
+        windows=tuple(_window(pool, i, now) for i in range(len(pool.windows))),
+    )
+
+
+def _window(pool: Pool, index: int, now: float) -> WindowStatus:
+    w = pool.windows[index]
+    free = w.free(now)
+    full = (w.cap - w.level) / w.rate if w.rate else None
+    turns = w.turns_at - now if w.turns_at < NEVER else None
+    money = w.of == 5
+    return WindowStatus(
+        name=w.name,
+        limit=float(dollars(int(w.cap))) if money else w.cap,
+        remaining=float(dollars(int(free))) if money else free,
+        held=w.held,
+        reset_in_s=full if full is not None else turns,
+        capacity=pool.capacity(index, now),
+    )
