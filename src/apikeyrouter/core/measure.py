@@ -1,0 +1,276 @@
+"""What a request's body weighs, read once: characters of text, parts that are no text, and what it asks for.
+
+This is the only place in the core that knows the shapes of bodies. It refuses what no provider can take, because such a
+request would burn a hold and a provider's quota to learn the same. It counts nothing with a tokenizer: how many tokens
+the characters become is learned in `tokens`. Never keeps or quotes text, which is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from apikeyrouter.core.model import NO_NAMES
+from apikeyrouter.errors import InvalidRequestError
+
+MESSAGE_TOKENS: Final = 4
+"""Role and separators of a chat message (published counting recipes use 3 to 4)."""
+REPLY_TOKENS: Final = 3
+TOOL_TOKENS: Final = 12
+"""What a tool's definition adds to its text."""
+IMAGE_TOKENS: Final = 1_100
+SMALL_IMAGE_TOKENS: Final = 85
+"""An image of common size at high detail (the published rules give 765 to 1,600), and one at low detail."""
+AUDIO_CHARS: Final = 2_000
+"""Base64 characters of audio to a token: 10 tokens a second (published), 20 kB a second for compressed speech."""
+DOCUMENT_CHARS: Final = 50
+"""Base64 characters of a document to a token: about 2,000 tokens and 100 kB a page."""
+
+OBJECT: Final = (dict, Mapping)
+LIST: Final = (list, tuple)
+"""For isinstance; dict stands first because the question whether it is a Mapping takes ten times as long."""
+
+CAPS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+@dataclass(slots=True)
+class Measure:
+    """A body's weight.
+
+    `chars` are all characters of text (messages, system, tools, schema), `wide` how many of them are of scripts that
+    take a character or two to a token; `fixed` are tokens that do not depend on text; `max_output_tokens` bounds all
+    answers together (times n), None where the body sets no bound.
+    """
+
+    chars: int = 0
+    fixed: int = 0
+    images: int = 0
+    max_output_tokens: int | None = None
+    features: frozenset[str] = NO_NAMES
+    wide: int = 0
+
+
+def measure(operation: str, body: Mapping[str, object]) -> Measure:
+    """The measure of a body; all zeros for an operation that is not one of language models.
+
+    Raises InvalidRequestError, in one sentence that names the field, for a body that no provider can take.
+    """
+    read = _READERS.get(operation)
+    if read is None:
+        return Measure()
+    tally = _Tally()
+    read(body, tally)
+    cap = 0 if operation == "embeddings" else _cap(body)
+    if body.get("stream"):
+        tally.features.add("streaming")
+    return Measure(tally.chars, tally.fixed, tally.images, cap, frozenset(tally.features), tally.wide)
+
+
+class _Tally:
+    """Sums while a body is read."""
+
+    __slots__ = ("chars", "features", "fixed", "images", "wide")
+
+    def __init__(self) -> None:
+        self.chars = self.wide = self.fixed = self.images = 0
+        self.features: set[str] = set()
+
+    def text(self, text: str) -> None:
+        self.chars += len(text)
+        if not text.isascii():
+            # In UTF-8 a wide character has three bytes or more, an accented letter two.
+            extra = len(text.encode("utf-8", "surrogatepass")) - len(text)
+            self.wide += min(len(text), extra // 2)
+
+    def structure(self, value: object, where: str) -> None:
+        """A JSON value by its printed length; nesting without end is refused."""
+        try:
+            self.text(value if isinstance(value, str) else str(value))
+        except RecursionError:
+            _refuse(f"{where} is nested too deeply to be sent; give it fewer than a thousand levels.")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    raise InvalidRequestError(sentence)
+
+
+def _chat(body: Mapping[str, object], tally: _Tally) -> None:
+    messages = body.get("messages")
+    if not isinstance(messages, LIST):
+        _refuse("The body has no list of messages; send messages=[{'role': 'user', 'content': '...'}].")
+    if not messages:
+        _refuse("The body's messages are empty; send at least one message.")
+    tally.fixed += REPLY_TOKENS + MESSAGE_TOKENS * len(messages)
+    for at, message in enumerate(messages):
+        if not isinstance(message, OBJECT):
+            _refuse(f"messages[{at}] is a {type(message).__name__}; a message is an object with role and content.")
+        if not isinstance(message.get("role"), str):
+            _refuse(f"messages[{at}] has no role; give it one such as 'user'.")
+        _content(message.get("content"), tally, "messages", at)
+        if calls := message.get("tool_calls"):
+            tally.structure(calls, "tool_calls")
+    _content(body.get("system"), tally, "system")
+    _tools(body, tally)
+    _schema(body.get("response_format"), tally)
+    _audio(body, tally)
+
+
+def _content(content: object, tally: _Tally, where: str, at: int | None = None) -> None:
+    if isinstance(content, str):
+        tally.text(content)
+    elif isinstance(content, LIST):
+        for part in content:
+            _part(part, tally, where)
+    elif content is not None:
+        name = where if at is None else f"{where}[{at}].content"
+        _refuse(f"{name} is a {type(content).__name__}; it must be a string or a list of parts.")
+
+
+def _part(part: object, tally: _Tally, where: str) -> None:
+    """One part of a content list, by its type; an unknown type counts as text."""
+    if isinstance(part, str):
+        tally.text(part)
+        return
+    if not isinstance(part, OBJECT):
+        _refuse(f"{where} has a part that is a {type(part).__name__}; a part is an object with a type.")
+    kind = part.get("type")
+    if isinstance(text := part.get("text", part.get("thinking")), str):
+        tally.text(text)
+    elif kind in ("image", "image_url", "input_image"):
+        _image(part, tally)
+    elif kind in ("input_audio", "audio"):
+        tally.features.add("audio")
+        tally.fixed += 1 + _data_chars(part) // AUDIO_CHARS
+    elif kind in ("document", "file", "input_file"):
+        tally.features.add("documents")
+        tally.fixed += 1 + _data_chars(part) // DOCUMENT_CHARS
+    elif kind == "tool_result":
+        _content(part.get("content"), tally, where)
+    else:
+        tally.structure(part, where)
+
+
+def _image(part: Mapping[str, object], tally: _Tally) -> None:
+    source = part.get("image_url")
+    detail = source.get("detail") if isinstance(source, OBJECT) else part.get("detail")
+    tally.images += 1
+    tally.fixed += SMALL_IMAGE_TOKENS if detail == "low" else IMAGE_TOKENS
+    tally.features.add("images")
+
+
+def _data_chars(part: Mapping[str, object]) -> int:
+    """Characters of the data inside a part, wherever its dialect keeps them."""
+    inner = [value for value in part.values() if isinstance(value, OBJECT)]
+    return sum(len(text) for level in (part, *inner) for text in level.values() if isinstance(text, str))
+
+
+def _tools(body: Mapping[str, object], tally: _Tally) -> None:
+    for name in ("tools", "functions"):
+        tools = body.get(name)
+        if not tools:
+            continue
+        if not isinstance(tools, LIST):
+            _refuse(f"{name} is a {type(tools).__name__}; it must be a list of tools.")
+        tally.structure(tools, name)
+        tally.fixed += TOOL_TOKENS * len(tools)
+        tally.features.add("tools")
+
+
+def _schema(form: object, tally: _Tally) -> None:
+    """A response format; its schema is part of the prompt."""
+    if isinstance(form, OBJECT) and form.get("type") == "json_schema":
+        tally.structure(form, "response_format")
+        tally.features.add("json_schema")
+
+
+def _audio(body: Mapping[str, object], tally: _Tally) -> None:
+    modalities = body.get("modalities")
+    if body.get("audio") or (isinstance(modalities, LIST) and "audio" in modalities):
+        tally.features.add("audio")
+
+
+def _responses(body: Mapping[str, object], tally: _Tally) -> None:
+    given = body.get("input")
+    tally.fixed += REPLY_TOKENS + MESSAGE_TOKENS
+    if isinstance(given, LIST):
+        if not given:
+            _refuse("The body's input is empty; send a text or at least one item.")
+        for at, item in enumerate(given):
+            if isinstance(item, OBJECT) and "role" in item:
+                tally.fixed += MESSAGE_TOKENS
+                _content(item.get("content"), tally, "input", at)
+            else:
+                _part(item, tally, "input")
+    elif isinstance(given, str) and given:
+        tally.text(given)
+    elif given is not None or not (body.get("prompt") or body.get("previous_response_id")):
+        _refuse("The body has no input; send input as a text or a list of items.")
+    _content(body.get("instructions"), tally, "instructions")
+    _tools(body, tally)
+    form = body.get("text")
+    _schema(form.get("format") if isinstance(form, OBJECT) else None, tally)
+
+
+def _completion(body: Mapping[str, object], tally: _Tally) -> None:
+    _texts(body.get("prompt"), tally, "prompt")
+
+
+def _embeddings(body: Mapping[str, object], tally: _Tally) -> None:
+    _texts(body.get("input"), tally, "input")
+
+
+def _texts(given: object, tally: _Tally, name: str) -> None:
+    """A text, a list of texts, or token numbers, which are counted exactly."""
+    if isinstance(given, str) and given:
+        tally.text(given)
+    elif isinstance(given, LIST) and given:
+        for item in given:
+            if isinstance(item, str):
+                tally.text(item)
+            elif isinstance(item, Sequence):
+                tally.fixed += len(item)
+            elif isinstance(item, OBJECT):
+                _part(item, tally, name)
+            elif type(item) is int:
+                tally.fixed += 1
+            else:
+                _refuse(f"{name} has an item that is a {type(item).__name__}; send texts or token numbers.")
+    else:
+        _refuse(f"The body has no {name}; send {name} as a text or a list of texts.")
+
+
+def _cap(body: Mapping[str, object]) -> int | None:
+    """The most output tokens of all answers together."""
+    caps = [_whole(body, name) for name in CAPS if body.get(name) is not None]
+    if not caps:
+        _answers(body)
+        return None
+    return max(caps) * _answers(body)
+
+
+def _answers(body: Mapping[str, object]) -> int:
+    counts = [_whole(body, name) for name in ("n", "best_of") if body.get(name) is not None]
+    if 0 in counts:
+        _refuse("n is 0; ask for at least one answer.")
+    return max(counts, default=1)
+
+
+def _whole(body: Mapping[str, object], name: str) -> int:
+    value = body[name]
+    if type(value) is not int or value < 0:
+        _refuse(f"{name} is {_shown(value)}; it must be a whole number, 0 or more.")
+    return value
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
+_READERS: Final = {
+    "chat": _chat,
+    "messages": _chat,
+    "completion": _completion,
+    "embeddings": _embeddings,
+    "responses": _responses,
+}
