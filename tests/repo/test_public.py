@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("apikeyrouter.facade", reason="the facade is not there yet")
 import apikeyrouter
+import apikeyrouter.errors
 
 PROMISED = """
     ApiKeyRouter Budget Limit Objective Policy Request Usage
@@ -41,10 +43,20 @@ def test_every_public_name_resolves() -> None:
 
 def test_every_public_class_and_function_says_what_it_is() -> None:
     public = [getattr(apikeyrouter, name) for name in apikeyrouter.__all__]
-    described = [each for each in public if inspect.isclass(each) or inspect.isfunction(each)]
+    errors = apikeyrouter.ApiKeyRouterError
+    described = [
+        each for each in public if inspect.isfunction(each) or (inspect.isclass(each) and not issubclass(each, errors))
+    ]
     silent = [each.__name__ for each in described if not (each.__doc__ or "").strip()]
     generated = [each.__name__ for each in described if (each.__doc__ or "").startswith(f"{each.__name__}(")]
     assert not [*silent, *generated]
+
+
+def test_every_error_is_drawn_in_the_tree() -> None:
+    tree = set(re.findall(r"\w+", apikeyrouter.errors.__doc__ or ""))
+    drawn = [name for name in apikeyrouter.__all__ if name.endswith("Error")]
+    assert len(drawn) > 15
+    assert not set(drawn) - tree
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
