@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apikeyrouter.simulator.app import SimulatorApp
 from apikeyrouter.simulator.clock import Clock, LoopClock, VirtualClock, run_virtual
+from apikeyrouter.simulator.config import load
 from apikeyrouter.simulator.faults import Fault
 from apikeyrouter.simulator.presets import arena, demo
 from apikeyrouter.simulator.record import Seen, excess
@@ -43,6 +44,7 @@ __all__ = [
     "demo",
     "excess",
     "limits",
+    "load",
     "run",
     "run_virtual",
     "serve",

@@ -11,13 +11,13 @@ POST   /_sim/reset            full buckets, living keys, empty record
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
-from apikeyrouter.simulator.faults import KINDS, Fault
+from apikeyrouter.simulator.config import read_fault
 from apikeyrouter.simulator.wire import Answer, Json, Request, json_answer, text, whole
 from apikeyrouter.simulator.world import World
 
-__all__ = ["answer", "fault_from"]
+__all__ = ["answer"]
 
 
 def answer(world: World, request: Request) -> Answer:
@@ -47,29 +47,12 @@ def _records(world: World, limit: int) -> list[Json]:
 
 
 def _add_fault(world: World, body: dict[str, Json]) -> Answer:
-    fault = fault_from(body)
-    if isinstance(fault, str):
-        return json_answer(400, {"error": fault})
+    problems: list[str] = []
+    fault = read_fault(body, "fault", problems)
+    if fault is None:
+        return json_answer(400, {"error": "; ".join(problems)})
     world.faults.add(fault)
     return json_answer(200, {"faults": len(world.faults.all())})
-
-
-def fault_from(body: dict[str, Json]) -> Fault | str:
-    """A fault as a mapping describes it, or the sentence that says what is wrong with the description."""
-    known = {field.name for field in fields(Fault)} - {"hits"}
-    unknown = sorted(set(body) - known)
-    if unknown:
-        return f"a fault has no field {unknown[0]!r}; it has {', '.join(sorted(known))}"
-    if body.get("kind") not in KINDS:
-        return f"a fault's kind is one of {', '.join(KINDS)}, not {body.get('kind')!r}"
-    given: dict[str, object] = dict(body)
-    given["body"] = text(body.get("body")).encode()
-    try:
-        fault = Fault(**given)  # type: ignore[arg-type]  # checked by the caller's own words above and by use below
-        fault.matches(float(fault.starts_s), "", "", "", "")
-    except (TypeError, ValueError) as wrong:
-        return f"this fault cannot be understood: {wrong}"
-    return fault
 
 
 def _set_status(world: World, what: str, name: str, status: str) -> Answer:

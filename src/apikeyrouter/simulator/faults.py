@@ -6,8 +6,8 @@ random (`rate`, drawn from the world's seed). The first that matches wins; delay
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from random import Random
 from typing import Literal
@@ -97,9 +97,9 @@ def _like(name: str, pattern: str) -> bool:
 class Faults:
     """The faults of a world, in the order in which they were added."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, first: Iterable[Fault] = ()) -> None:
         self._rng = Random(seed)
-        self._all: list[Fault] = []
+        self._all = [replace(fault) for fault in first]
 
     def add(self, fault: Fault) -> Fault:
         """Switch it on; the same object switches it off (`fault.stop()`) and counts (`fault.hits`)."""

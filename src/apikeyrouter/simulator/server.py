@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-__all__ = ["Served", "run", "serve"]
+__all__ = ["Served", "describe", "run", "serve"]
 
 
 def serve(what: World | SimulatorApp, *, host: str = "127.0.0.1", port: int = 0, thread: bool = False) -> Served:
@@ -36,15 +37,41 @@ def serve(what: World | SimulatorApp, *, host: str = "127.0.0.1", port: int = 0,
     return Served(what if isinstance(what, SimulatorApp) else SimulatorApp(what), host, port, thread)
 
 
-def run(what: World | WorldSpec, host: str = "127.0.0.1", port: int = 8089) -> None:
-    """Serve until interrupted: what `apikeyrouter simulate` does."""
-    served = serve(World(what) if isinstance(what, WorldSpec) else what, host=host, port=port)
+def run(
+    what: World | WorldSpec,
+    host: str = "127.0.0.1",
+    port: int = 8089,
+    *,
+    announce: Callable[[str], object] | None = None,
+) -> None:
+    """Serve until interrupted: what `apikeyrouter simulate` does. `announce` is told the addresses and the keys."""
+    world = World(what) if isinstance(what, WorldSpec) else what
+    served = serve(world, host=host, port=port)
 
     async def forever() -> None:
-        async with served:
+        async with served as url:
+            if announce is not None:
+                announce(describe(world, url))
             await asyncio.Event().wait()
 
     asyncio.run(forever())
+
+
+def describe(world: World, url: str) -> str:
+    """What somebody at a terminal needs to use a served world: base addresses, and the made-up keys to send."""
+    found = {org.spec.dialect for org in world.organisations.values()}
+    lines = [f"Simulated providers on {url} (state: {url}/_sim/state; interrupt to stop)"]
+    lines += [f"  {dialect:<10} {url}{path}" for dialect, path in _BASES.items() if dialect in found]
+    lines += [f"  {key.id:<10} {key.organisation.id:<10} {key.status:<8} {key.material}" for key in world.keys.values()]
+    return "\n".join(lines) + "\n"
+
+
+_BASES = {
+    "openai": "/openai/v1/",
+    "anthropic": "/anthropic/v1/messages",
+    "gemini": "/gemini/v1beta/",
+    "plain": "/geo/v1/geocode?q=   /search/v1/query?q=   /sms/v1/messages",
+}
 
 
 class Served:

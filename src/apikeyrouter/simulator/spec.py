@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from apikeyrouter.simulator.clock import NS
+from apikeyrouter.simulator.faults import Fault
 from apikeyrouter.simulator.window import Bucket, FixedWindow, Window, day_end, period_end
 
 __all__ = [
@@ -188,7 +189,8 @@ class Model:
 class WorldSpec:
     """Everything. `models` empty: the ones each dialect ships; a name that is not offered answers "no such model".
 
-    `default_max_output` is charged when a request names no maximum. `record_size` bounds the record of requests.
+    `default_max_output` is charged when a request names no maximum. A stream carries `chunk_tokens` in each event.
+    `record_size` bounds the record of requests. `faults` are on from the start.
     """
 
     organisations: tuple[Organisation, ...]
@@ -199,3 +201,4 @@ class WorldSpec:
     chunk_tokens: int = 8
     record_size: int = 100_000
     seed: int = 1
+    faults: tuple[Fault, ...] = ()

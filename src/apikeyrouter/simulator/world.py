@@ -52,7 +52,7 @@ class World:
     def __init__(self, spec: WorldSpec | Iterable[Organisation], *, clock: Clock | None = None) -> None:
         self.spec = spec if isinstance(spec, WorldSpec) else WorldSpec(organisations=tuple(spec))
         self.clock: Clock = clock or LoopClock()
-        self.faults = Faults(self.spec.seed)
+        self.faults = Faults(self.spec.seed, self.spec.faults)
         self.record = Record(self.spec.record_size)
         self.unknown_keys = 0
         self._lock = Lock()
@@ -221,12 +221,12 @@ class World:
             }
 
     def reset(self) -> None:
-        """Full buckets, living keys, no counters, no record, no faults."""
+        """Full buckets, living keys, no counters, no record, the faults of the beginning."""
         with self._lock:
             self._build()
             self._born = self._number = self.unknown_keys = 0
             self.record.clear()
-            self.faults.clear()
+            self.faults = Faults(self.spec.seed, self.spec.faults)
 
     def __repr__(self) -> str:
         return f"<World {len(self.organisations)} organisations, {len(self.keys)} keys, {self._number} requests>"
