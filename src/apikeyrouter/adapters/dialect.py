@@ -90,12 +90,12 @@ def _build(raw: Mapping[str, object], family: Dialect | None, where: str, proble
         hosts=tuple(text(host) for host in items(raw.get("hosts"))),
         options={**inherited, **mapping(raw.get("options"))},
         errors=_errors(mapping(raw.get("errors")), family, f"{where}.errors", problems),
-        limits=limit_table(raw["limits"], f"{where}.limits", problems)
-        if "limits" in raw or family is None
-        else family.limits,
-        usage=usage_paths(raw["usage"], f"{where}.usage", problems)
-        if "usage" in raw or family is None
-        else family.usage,
+        limits=family.limits
+        if family is not None and "limits" not in raw
+        else limit_table(raw.get("limits"), f"{where}.limits", problems),
+        usage=family.usage
+        if family is not None and "usage" not in raw
+        else usage_paths(raw.get("usage"), f"{where}.usage", problems),
     )
 
 

@@ -1,8 +1,8 @@
 """Reads what a request used out of an answer, by paths that are data: providers agree on the idea, not on the names.
 
 `input_tokens` ends up INCLUDING what was read from and written to caches, `output_tokens` INCLUDING reasoning.
-Providers that count those apart say so in their table (`input_excludes_cache`); reasoning outside the completion is
-recognised by the total, which then is the sum of all three (xAI, 2026-10).
+Providers that count those apart say so in their table (`input_excludes_cache`, `output_excludes_reasoning`); elsewhere
+reasoning outside the completion is recognised by the total, which then is the sum of all three (xAI, 2026-10).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COUNTS: Final = (
     "audio_output",
     "images",
 )
-_WORDS: Final = frozenset({*COUNTS, "at", "cost", "input_excludes_cache"})
+_WORDS: Final = frozenset({*COUNTS, "at", "cost", "input_excludes_cache", "output_excludes_reasoning"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class UsagePaths:
     counts: Mapping[str, tuple[Path, ...]]
     cost: tuple[Path, ...] = ()
     input_excludes_cache: bool = False
+    output_excludes_reasoning: bool = False
 
 
 def usage_paths(raw: object, where: str, problems: Problems) -> UsagePaths:
@@ -51,6 +52,7 @@ def usage_paths(raw: object, where: str, problems: Problems) -> UsagePaths:
         counts=counts,
         cost=paths(given["cost"], f"{where}.cost", problems) if "cost" in given else (),
         input_excludes_cache=given.get("input_excludes_cache") is True,
+        output_excludes_reasoning=given.get("output_excludes_reasoning") is True,
     )
 
 
@@ -63,16 +65,16 @@ def read_usage(table: UsagePaths, raw: object) -> Usage | None:
     cost = _cost(table.cost, found)
     if cost is None and not any(seen.values()):
         return None
-    return _usage(seen, cost, input_excludes_cache=table.input_excludes_cache)
+    return _usage(table, seen, cost)
 
 
-def _usage(seen: Mapping[str, int], cost: Decimal | None, *, input_excludes_cache: bool) -> Usage:
+def _usage(table: UsagePaths, seen: Mapping[str, int], cost: Decimal | None) -> Usage:
     get = seen.get
     cached = get("cache_read", 0) + get("cache_write", 0)
     given, made, reasoning, total = get("input", 0), get("output", 0), get("reasoning", 0), get("total", 0)
-    if input_excludes_cache:
+    if table.input_excludes_cache:
         given += cached
-    if reasoning and total == given + made + reasoning:
+    if table.output_excludes_reasoning or (reasoning and total == given + made + reasoning):
         made += reasoning
     return Usage(
         input_tokens=max(given, cached),

@@ -28,7 +28,7 @@ _TRY_AGAIN: Final = re.compile(
     r"|((?:\d[\d.]{0,15}(?:ms|us|ns|h|m|s|d))+))"
 )
 _SPOKEN_UNITS: Final = {"mil": 1e-3, "sec": 1.0, "min": 60.0, "hou": 3600.0}
-_ON_DATE: Final = re.compile(r"(?:on|until|after)\s+(\d{4}-\d\d-\d\d)(?:[T ]|\s+at\s+)?(\d\d:\d\d)?")
+_ON_DATE: Final = re.compile(r"(?:on|until|after)\s+(\d{4}-\d\d-\d\d)(?:(?:T|\s+at\s+|\s+)(\d\d:\d\d))?")
 
 
 class Until(StrEnum):

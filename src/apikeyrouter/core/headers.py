@@ -23,7 +23,8 @@ MAX_WAIT: Final = 32 * 86_400.0
 
 _MAX_TEXT: Final = 64
 _SKEW: Final = 60.0
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_IN_A_SECOND: Final = {"ns": 1e9, "us": 1e6, "µs": 1e6, "ms": 1e3}
 _PART: Final = re.compile(r"(\d{1,15}(?:\.\d{0,15})?)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?\d{1,18}(?:\.\d{0,18})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _COUNT: Final = re.compile(r"\d{1,18}(?:\.0{0,18})?", re.ASCII)
@@ -38,7 +39,8 @@ def duration(text: str) -> float | None:
         part = _PART.match(source, at)
         if part is None:
             return None
-        total += float(part.group(1)) * _UNITS[part.group(2)]
+        value, unit = float(part.group(1)), part.group(2)
+        total += value * _SECONDS[unit] if unit in _SECONDS else value / _IN_A_SECOND[unit]
         at = part.end()
     return total if at else None
 

@@ -38,9 +38,16 @@ def scrub(text: str, secret: str | None = None) -> str:
 
 def sentence(text: str, secret: str | None = None) -> str:
     """One line of at most 300 characters, scrubbed."""
-    line = _SPACE.sub(" ", text[: 8 * MAX_MESSAGE]).strip()
+    line = _SPACE.sub(" ", _beginning(text)).strip()
     clean = scrub("".join(c for c in line if c.isprintable()), secret)
     return clean if len(clean) <= MAX_MESSAGE else clean[: MAX_MESSAGE - 1].rstrip() + "…"
+
+
+def _beginning(text: str) -> str:
+    """Enough to cut a sentence from, without a last word that the cut itself has torn (it may be half a key)."""
+    if len(text) <= 8 * MAX_MESSAGE:
+        return text
+    return text[: 8 * MAX_MESSAGE].rpartition(" ")[0]
 
 
 def _unless_a_name(found: re.Match[str]) -> str:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from apikeyrouter.testing.adapters import AdapterSuite, PlainSecret, Refusal
+    from apikeyrouter.testing.clock import ManualClock
     from apikeyrouter.testing.raw import CUT, HANG, RawProvider, chunked, response
 
-__all__ = ["CUT", "HANG", "AdapterSuite", "PlainSecret", "RawProvider", "Refusal", "chunked", "response"]
+__all__ = ["CUT", "HANG", "AdapterSuite", "ManualClock", "PlainSecret", "RawProvider", "Refusal", "chunked", "response"]
 
 _HOMES: Final = {
     "AdapterSuite": "adapters",
     "CUT": "raw",
     "HANG": "raw",
+    "ManualClock": "clock",
     "PlainSecret": "adapters",
     "RawProvider": "raw",
     "Refusal": "adapters",

@@ -5,8 +5,8 @@
         text = "Hello"
         def make(self, base_url): return MyAdapter(base_url=base_url)
 
-The provider is a socket on loopback that says what real ones say on bad days: half an answer, an HTML page, a stream cut
-inside a character. The tests are coroutines (pytest-asyncio in auto mode, or anyio's plugin, runs them).
+The provider is a socket on loopback that says what real ones say on bad days: half an answer, an HTML page, a stream
+cut inside a character. The tests are coroutines (pytest-asyncio in auto mode, or anyio's plugin, runs them).
 """
 
 from __future__ import annotations
@@ -226,8 +226,8 @@ class AdapterSuite:
         async with RawProvider([HANG]) as provider:
             adapter = self.make(provider.base_url)
             task = asyncio.create_task(adapter.send(self.call()))
-            while not provider.requests:
-                await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await provider.arrived.wait()
             task.cancel()
             outcome = (await asyncio.gather(task, return_exceptions=True))[0]
             assert isinstance(outcome, asyncio.CancelledError)
@@ -247,14 +247,13 @@ class AdapterSuite:
 
     async def test_an_unknown_operation_is_refused(self) -> None:
         adapter = self.make("http://127.0.0.1:9")
+        said = ""
         try:
             adapter.check("no-such-operation", self.body)
         except InvalidRequestError as error:
-            assert "no-such-operation" in error.message
-        else:
-            raise AssertionError("check() let an unknown operation pass")
-        finally:
-            await adapter.aclose()
+            said = error.message
+        await adapter.aclose()
+        assert "no-such-operation" in said
 
     async def test_a_stream_is_read(self) -> None:
         self._needs_streaming()

@@ -50,6 +50,7 @@ class RawProvider:
 
     script: Script = ()
     requests: list[Received] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -89,6 +90,7 @@ class RawProvider:
         length = re.search(r"(?im)^content-length:\s*(\d+)", head)
         body = await reader.readexactly(int(length.group(1))) if length else b""
         self.requests.append(Received(head, body))
+        self.arrived.set()
         for step in self.script:
             if isinstance(step, bytes):
                 writer.write(step)
