@@ -344,11 +344,9 @@ class Router:
         self.abandoned.append(lease_id)
 
     def _merge(self, lease: Lease, readings: tuple[Reading, ...], now: float) -> None:
-        start = 0
-        for pool in lease.candidate.pools:
-            if merge(pool, readings, lease.marks, start, lease.seq, now):
+        for pool, marks in zip(lease.candidate.pools, lease.marks, strict=True):
+            if merge(pool, readings, marks, lease.seq, now):
                 release(pool)
-            start += 2 * len(pool.windows)
 
     def _ended(self) -> None:
         if self._outbox:

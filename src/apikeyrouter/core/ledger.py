@@ -13,7 +13,7 @@ from typing import Final
 
 from apikeyrouter.core.budget import BudgetTree, Crossing, Node
 from apikeyrouter.core.decision import Decision
-from apikeyrouter.core.failure import Failure
+from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.model import COST, Need, Usage
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.roster import Candidate, release
@@ -23,6 +23,8 @@ SETTLED: Final = "settled"
 FAILED: Final = "failed"
 EXPIRED: Final = "expired"
 RELEASED: Final = "released"
+UNCHARGED: Final = frozenset({Kind.RATE_LIMITED, Kind.SLOW_DOWN, Kind.QUOTA_EXHAUSTED, Kind.UNAUTHENTICATED})
+"""Refused before the provider looked at the tokens."""
 
 
 class Lease:
@@ -59,7 +61,7 @@ class Lease:
         self.cost_held = 0
         self.nodes: tuple[Node, ...] = ()
         self.budget_epochs: tuple[int, ...] = ()
-        self.marks: list[float] = []
+        self.marks: list[list[float]] = []
         self.measure: object = None
         self.reveal: Callable[[], str] | None = None
 
@@ -119,8 +121,7 @@ class Ledger:
             raise ValueError(f"decision {decision.id} chose nobody, so there is nothing to hold")
         self.seq = seq = self.seq + 1
         lease = Lease(f"lease_{self.prefix}{seq}", seq, decision, candidate, need, now)
-        for pool in candidate.pools:
-            pool.take(need, now, lease.marks)
+        lease.marks = [pool.take(need, now) for pool in candidate.pools]
         if nodes:
             lease.cost_held = decision.cost or 0
             lease.nodes = nodes
@@ -144,8 +145,8 @@ class Ledger:
         if not self._close(lease, state):
             return None
         actual = lease.need if usage is None else _actual(lease.need, usage, cost)
-        for pool in lease.candidate.pools:
-            if pool.settle(lease.need, actual, lease.at, now) and pool.parked:
+        for pool, marks in zip(lease.candidate.pools, lease.marks, strict=True):
+            if pool.settle(lease.need, actual, marks, lease.at, now) and pool.parked:
                 release(pool)
         spent = lease.cost_held if cost is None else cost
         crossings = BudgetTree.commit(lease.nodes, lease.budget_epochs, lease.cost_held, spent) if lease.nodes else ()
@@ -155,22 +156,31 @@ class Ledger:
         """Nothing was sent: everything returns. False when the lease had ended before."""
         if not self._close(lease, RELEASED):
             return False
-        start = 0
-        for pool in lease.candidate.pools:
-            pool.give_back(lease.need, lease.marks, start, lease.at, now)
-            start += 2 * len(pool.windows)
+        self._give_back(lease, now)
+        return True
+
+    def _give_back(self, lease: Lease, now: float, *, sent: bool = False) -> None:
+        for pool, marks in zip(lease.candidate.pools, lease.marks, strict=True):
+            pool.give_back(lease.need, marks, lease.at, now, sent=sent)
             release(pool)
         if lease.nodes:
             BudgetTree.release(lease.nodes, lease.budget_epochs, lease.cost_held)
-        return True
 
     def fail(self, lease: Lease, failure: Failure, now: float) -> Settlement | None:
-        """End a lease that failed: refused requests cost no money, unknown outcomes commit what they held."""
+        """End a lease that failed: refused requests cost no money, unknown outcomes commit what they held.
+
+        A pool that refused a request has not charged its tokens, only the request (providers count refused requests).
+        """
         if not failure.sent:
             return Settlement(lease, 0, ()) if self.release(lease, now) else None
         if failure.billed:
             return self.settle(lease, None, None, now, FAILED)
-        return self.settle(lease, Usage(), 0, now, FAILED)
+        if failure.kind not in UNCHARGED:
+            return self.settle(lease, Usage(), 0, now, FAILED)
+        if not self._close(lease, FAILED):
+            return None
+        self._give_back(lease, now, sent=True)
+        return Settlement(lease, 0, ())
 
     def expire(self, now: float) -> list[Lease]:
         """End every lease whose deadline has passed."""

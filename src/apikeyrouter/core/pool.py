@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from apikeyrouter.core.key import State, Transition, Trigger, after
-from apikeyrouter.core.model import NO_NEED, Need
+from apikeyrouter.core.model import NO_NEED, REQUESTS, Need
 from apikeyrouter.core.window import NEVER, Limit, Window
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ class Shortfall:
 
 
 class Pool:
-    """Shared limits. `until` is when the provider's stop ends (0 when there is none)."""
+    """Shared limits. `until` is when the provider's stop ends (0 when there is none).
+
+    `probes` bounds the requests in flight while nothing is known of the limits, until a first answer; 0 is no bound.
+    """
 
     __slots__ = (
         "blocked_at",
@@ -48,6 +51,7 @@ class Pool:
         "in_flight",
         "mean_hold_s",
         "parked",
+        "probes",
         "reason",
         "recovers_at",
         "refusals_in_row",
@@ -72,6 +76,7 @@ class Pool:
         self.refusals_in_row = 0
         self.in_flight = 0
         self.mean_hold_s = 1.0
+        self.probes = 0
         self.parked: list[Candidate] = []
         self.unavailable: dict[str, float] = {}
 
@@ -83,7 +88,7 @@ class Pool:
         The load is the dot product of the request's shape with each window's use, sum(need/cap * used/cap): it sends
         token-heavy requests where tokens are slack (Panigrahy 2011; Balseiro, Lu, Mirrokni 2020).
         """
-        if now < self.until:
+        if now < self.until or 0 < self.probes <= self.in_flight:
             return REFUSED
         load = 0.0
         for w in self.windows:
@@ -103,9 +108,13 @@ class Pool:
                 load += n * (cap - free) / (cap * cap)
         return load
 
-    def take(self, need: Need, now: float, marks: list[float]) -> None:
-        """Charge a need that fits; `marks` gets (level after, charged total) of each window, for settling."""
+    def take(self, need: Need, now: float) -> list[float]:
+        """Charge a need that fits; returns each window's (level after, corrections so far), for the end.
+
+        A window learned while the request is under way is not among them, so it owes that request nothing.
+        """
         self.in_flight += 1
+        marks = []
         for w in self.windows:
             n = need[w.of]
             if w.holds:
@@ -116,26 +125,34 @@ class Pool:
                 w.debit(n, now)
             w.charged += n
             marks.append(w.level)
-            marks.append(w.charged)
+            marks.append(w.corrected)
+        return marks
 
     # -- the end of a request -----------------------------------------------------------------------------------
 
-    def settle(self, need: Need, actual: Need, taken_at: float, now: float) -> bool:
+    def settle(self, need: Need, actual: Need, marks: list[float], taken_at: float, now: float) -> bool:
         """Give back holds, debit the truth; True when something became free."""
-        self.in_flight -= 1
-        self.mean_hold_s += 0.1 * (max(0.0, now - taken_at) - self.mean_hold_s)
-        freed = False
-        for w in self.windows:
+        freed = self._ended(taken_at, now)
+        for w in self.windows[: len(marks) // 2]:
             if w.holds or w.refund:
                 w.settle(need[w.of], actual[w.of], now)
                 freed = True
         return freed
 
-    def give_back(self, need: Need, marks: list[float], start: int, taken_at: float, now: float) -> None:
-        """Undo `take` for a request that was never sent; `start` is where this pool's marks begin."""
+    def _ended(self, taken_at: float, now: float) -> bool:
+        """Count a request out; True when that alone may let another in."""
         self.in_flight -= 1
-        for i, w in enumerate(self.windows):
-            w.give_back(need[w.of], marks[start + 2 * i], taken_at, now)
+        self.mean_hold_s += 0.1 * (max(0.0, now - taken_at) - self.mean_hold_s)
+        probing, self.probes = self.probes, 0
+        return probing > 0
+
+    def give_back(self, need: Need, marks: list[float], taken_at: float, now: float, *, sent: bool = False) -> None:
+        """Undo `take`: for a request never sent, or (`sent`) refused by the provider, which counts it as a request."""
+        self._ended(taken_at, now)
+        for i, w in enumerate(self.windows[: len(marks) // 2]):
+            if sent and w.of == REQUESTS and not w.holds:
+                continue
+            w.give_back(need[w.of], marks[2 * i], taken_at, now)
 
     # -- refusals -----------------------------------------------------------------------------------------------
 
@@ -143,6 +160,8 @@ class Pool:
         """The window that frees last, or the provider's stop; None when the need fits."""
         if now < self.until:
             return Shortfall(self.id, str(self.state), 0, 0.0, 0.0, self.until - now, self.reason)
+        if 0 < self.probes <= self.in_flight:
+            return Shortfall(self.id, "probing", self.probes, 0.0, self.probes, self.mean_hold_s, "first answers")
         worst: Shortfall | None = None
         for w in self.windows:
             n = need[w.of]

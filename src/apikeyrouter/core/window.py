@@ -111,8 +111,10 @@ def _bad(what: str, limit: Limit) -> InvalidConfigurationError:
 class Window:
     """The live counter of one limit. Invariant: what is admitted in any interval never exceeds cap + rate * time.
 
-    `charged` is the running total of everything ever charged; it falls only by a true refund, so that the difference
-    of two readings tells what was sent between them.
+    `charged` is the running total of what was ever charged here, `corrected` of what the provider's word has moved the
+    level by: their difference between two moments tells what happened in between. `gross` is the refill the limit
+    grants, `rate` what is left of it beside `foreign`, other clients' use of the same limit. `known` collects samples
+    of a bucket's true size until they agree; `learned` marks a window that no configuration named.
     """
 
     __slots__ = (
@@ -122,9 +124,12 @@ class Window:
         "ceiling",
         "charge",
         "charged",
+        "corrected",
         "foreign",
+        "gross",
         "held",
         "holds",
+        "known",
         "learned",
         "level",
         "limit",
@@ -136,7 +141,6 @@ class Window:
         "rate",
         "refund",
         "ring",
-        "samples",
         "shape",
         "turns_at",
         "zone",
@@ -154,20 +158,21 @@ class Window:
         self.period_s = SECONDS[limit.per]
         self.held = 0
         self.charged = 0
+        self.corrected = 0.0
         self.foreign = 0.0
         self.learned = False
+        self.known: list[float] = []
         self.merged_seq = -1
         self.merged_at = now
-        self.samples = 0
         self.at = self.began = now
         self.turns_at = NEVER
         self.ring: deque[list[float]] | None = None
-        self.rate = 0.0
+        self.rate = self.gross = 0.0
         self.resize(limit.amount, limit.burst_s)
         self.ceiling = self.cap
         self.level = self.cap
         if self.charge == "concurrency":
-            self.rate = 0.0
+            pass
         elif self.shape == "fixed":
             self.began, self.turns_at = starts_at(self.per, now, self.zone), ends_at(self.per, now, self.zone)
         elif self.shape == "rolling":
@@ -177,9 +182,24 @@ class Window:
         """Give the window another size; the caller scales the level."""
         self.cap = float(amount)
         if self.shape == "bucket" and self.charge != "concurrency":
-            self.rate = amount / self.period_s
+            self.gross = amount / self.period_s
+            self.notice(self.foreign)
             if burst_s is not None:
-                self.cap = min(self.cap, max(burst_s * self.rate, 1.0))
+                self.cap = min(self.cap, max(burst_s * self.gross, 1.0))
+
+    def notice(self, foreign: float) -> None:
+        """Others use `foreign` units a second of this bucket; at least a twentieth of the refill stays ours."""
+        self.foreign = max(0.0, min(foreign, 0.95 * self.gross))
+        self.rate = self.gross - self.foreign
+
+    def correct(self, difference: float, now: float) -> None:
+        """Move the level by what the provider's word differs from ours."""
+        before = self.level
+        if difference < 0 and self.ring is not None:
+            self.debit(-difference, now)
+        else:
+            self.level = min(self.cap, self.level + difference)
+        self.corrected += self.level - before
 
     @property
     def name(self) -> str:
@@ -254,7 +274,7 @@ class Window:
         part that surely did not overflow returns; a window that has turned owes nothing.
         """
         self.advance(now)
-        self.charged -= amount
+        before = self.level
         if self.holds:
             self.held -= amount
         elif self.ring is not None:
@@ -264,6 +284,7 @@ class Window:
             self.level = min(self.cap, self.level + max(0.0, min(amount, room)))
         elif taken_at >= self.began:
             self.level = min(self.cap, self.level + amount)
+        self.corrected += self.level - before
 
     def _forget(self, amount: float, taken_at: float) -> None:
         slot = self.period_s / RING_SLOTS
@@ -288,7 +309,7 @@ class Window:
         if self.charge == "concurrency":
             return 0.0
         if self.rate:
-            return short / max(self.rate - self.foreign, self.rate * 0.05)
+            return short / self.rate
         return self._turn_that_frees(short) - now
 
     def _turn_that_frees(self, short: float) -> float:
