@@ -1,13 +1,16 @@
-"""A routed stream: fails over until the first content, settles exactly once however it ends.
+"""A routed stream: fails over until the answer begins, settles exactly once however it ends.
 
-What comes before content (role, keep-alives) is kept back, so that a provider that breaks there can be replaced unseen.
-After content, a break is a PartialStreamError with the text so far. Closing, cancelling, breaking off and forgetting
-the iterator all settle: with the usage if it came, else at the estimate.
+What comes before the answer (role, keep-alives) is kept back, so that a provider that breaks there can be replaced
+unseen. Afterwards a break is a PartialStreamError with the text so far. Closing, cancelling, breaking off and
+forgetting the iterator all settle: with the usage if it came, else at the estimate. Usage that only we asked for is
+read here and not handed on.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +20,14 @@ from apikeyrouter.core.model import Usage
 from apikeyrouter.dispatch import Errand, RoutingMetadata, metadata_of
 from apikeyrouter.errors import InvalidRequestError, PartialStreamError
 from apikeyrouter.ports import Chunk, ChunkStream
+
+
+def begins(chunk: Chunk) -> bool:
+    """Whether the answer is in this chunk: some of it, or its end (an answer may be empty); not merely who speaks."""
+    if chunk.content or chunk.text:
+        return True
+    choices = chunk.data.get("choices")
+    return isinstance(choices, list) and any(isinstance(c, Mapping) and c.get("finish_reason") for c in choices)
 
 
 class RoutedStream:
@@ -70,10 +81,15 @@ class RoutedStream:
                 self._started = True
                 self.metadata = metadata_of(self._errand.attempts, lease, None)
                 return
-            self._lease = None
-            self._ready.clear()
+            self._forget()
             await inner.aclose()
             await self._errand.failed(lease, failure, inner.headers)
+
+    def _forget(self) -> None:
+        """An attempt came to nothing: what it said is not part of the answer."""
+        self._lease = self._inner = self.usage = None
+        self._ready.clear()
+        self._text.clear()
 
     async def _open(self, lease: Lease) -> ChunkStream:
         try:
@@ -89,8 +105,9 @@ class RoutedStream:
             if chunk.failure is not None:
                 return chunk.failure
             self._take(chunk)
-            self._ready.append(chunk)
-            if chunk.content:
+            if chunk.data or chunk.text:
+                self._ready.append(chunk)
+            if begins(chunk):
                 return None
         if self.usage is not None and self.usage.output_tokens:
             return None
@@ -104,7 +121,8 @@ class RoutedStream:
             if chunk.failure is not None:
                 await self._broken(chunk.failure)
             self._take(chunk)
-            return chunk
+            if chunk.data or chunk.text:
+                return chunk
         await self._finish()
         raise StopAsyncIteration
 
@@ -117,16 +135,8 @@ class RoutedStream:
     async def _broken(self, failure: Failure) -> None:
         lease, self._lease, self._finished = self._lease, None, True
         if lease is not None:
-            billed = Failure(
-                kind=failure.kind,
-                status=failure.status,
-                code=failure.code,
-                message=failure.message,
-                retry_after=failure.retry_after,
-                until=failure.until,
-                billed=True,
-            )
-            self._errand.router.fail(lease, billed)
+            readings = self._errand.adapter(lease).limits(self._inner.headers) if self._inner is not None else ()
+            self._errand.router.fail(lease, replace(failure, billed=True), readings=readings)
         await self._close_inner()
         text = "".join(self._text)
         who = lease.provider if lease is not None else "the provider"
@@ -152,10 +162,17 @@ class RoutedStream:
         self._ready.clear()
         try:
             if lease is not None:
-                self._errand.router.settle(lease, self.usage)
+                self._break_off(lease)
             self._errand.judge_all()
         finally:
             await self._close_inner()
+
+    def _break_off(self, lease: Lease) -> None:
+        """An answer that had begun was good as far as it went; before that, nobody knows what became of it."""
+        if self._started and self._inner is not None:
+            self._errand.settle(lease, self._inner, self.usage)
+        else:
+            self._errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
 
     async def _close_inner(self) -> None:
         inner, self._inner = self._inner, None
