@@ -74,17 +74,23 @@ class Enrolment:
             self.adapters[name] = adapter
             self.router.registry.add_provider(entry)
 
-    def add_key(self, secret: str | Secret, provider: str, options: KeyOptions) -> Key:
-        """Make a key known, with its pools."""
+    def price(self, provider: str, model: str, price: Price) -> None:
+        """Price the models that match the glob `model` by hand, for every provider of the price name `provider`."""
+        with self.router.lock:
+            self.router.registry.reprice(provider, model, price)
+
+    def add_key(self, secret: str | Secret | None, provider: str, options: KeyOptions) -> Key:
+        """Make a key known, with its pools. Without a secret whoever sends has the material, as a gateway does."""
         router, registry = self.router, self.router.registry
         name = options.get("id") or f"key_{os.urandom(6).hex()}"
         _check_key(name, options.get("weight", 1.0), options.get("quality", 0.5))
-        material = secret if isinstance(secret, Secret) else Secret(secret, name=f"key '{name}'")
+        material = Secret(secret, name=f"key '{name}'") if isinstance(secret, str) else secret
+        fingerprint = "" if material is None else material.fingerprint(self._salt)
         pool, caps = options.get("pool"), tuple(options.get("caps", ()))
         pools = (pool,) if isinstance(pool, str) else tuple(pool or (name,))
         own = (f"{name}/caps",) if caps else ()
         with router.lock:
-            key = _key(name, provider, own + pools, options, material.fingerprint(self._salt), router.now())
+            key = _key(name, provider, own + pools, options, fingerprint, router.now())
             registry.check_new(key)
             for part in pools:
                 limits = tuple(options.get("limits", ())) if part == pools[0] else ()
@@ -92,7 +98,8 @@ class Enrolment:
             if own:
                 registry.add_pool(own[0], caps, key.created_at)
             registry.add_key(key)
-            router.secrets[name] = material
+            if material is not None:
+                router.secrets[name] = material
             router.note([key.registered])
         self._woken()
         return key

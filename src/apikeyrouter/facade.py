@@ -19,6 +19,7 @@ from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import NO_TAGS, Request, Usage
 from apikeyrouter.core.price import PriceBook
 from apikeyrouter.core.score import Objective
+from apikeyrouter.core.tokens import Measure
 from apikeyrouter.credentials import Secret
 from apikeyrouter.enrolment import Enrolment, KeyOptions
 from apikeyrouter.errors import (
@@ -156,18 +157,21 @@ class ApiKeyRouter:
         timeout = timeout_of(options, self._router.settings.timeout_s)
         return self._dispatch().stream(request, body, weight, timeout, wait=options.get("wait", True))
 
-    def acquire(self, request: Request, *, timeout: float | None = None) -> Lease:
+    def acquire(self, request: Request, *, timeout: float | None = None, measure: Measure | None = None) -> Lease:
         """A key for `request` with its quota and money held, now, without I/O. Settle or fail the lease afterwards.
 
+        With `measure` (of a body) the tokens are estimated, and the estimate learns from the usage it is settled with.
         Raises NoEligibleKeysError, QuotaExhaustedError (retry_after says when), BudgetExceededError.
         """
-        return self._router.acquire(request, timeout_s=timeout)
+        return self._router.acquire(request, timeout_s=timeout, measure=measure)
 
-    async def acquire_when_free(self, request: Request, *, timeout: float | None = None) -> Lease:
+    async def acquire_when_free(
+        self, request: Request, *, timeout: float | None = None, measure: Measure | None = None
+    ) -> Lease:
         """Like acquire(), waiting for room for at most `timeout` seconds; refuses at once when that cannot suffice."""
         wait = self._router.settings.timeout_s if timeout is None else timeout
         deadline = self._router.now() + wait
-        return await self._dispatch().rooms.here().acquire(request, None, None, deadline)
+        return await self._dispatch().rooms.here().acquire(request, measure, None, deadline)
 
     def settle(
         self,
@@ -199,6 +203,10 @@ class ApiKeyRouter:
     def release(self, lease: Lease) -> None:
         """Nothing was sent: quota and money return."""
         self._router.release(lease)
+
+    def abandon(self, lease_id: str, *, sent: bool = True) -> None:
+        """The caller is gone: for finalizers and signal handlers. What was sent commits its estimate, else it returns."""
+        self._router.abandon(lease_id, sent=sent)
 
     def preview(self, request: Request) -> Decision:
         """What acquire() would decide now, without holding anything."""

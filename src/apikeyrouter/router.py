@@ -25,7 +25,7 @@ from apikeyrouter.core.merge import merge
 from apikeyrouter.core.model import COST, Need, Reading, Request, Usage, nano
 from apikeyrouter.core.pick import Ask, choose
 from apikeyrouter.core.pool import Pool
-from apikeyrouter.core.price import PriceBook
+from apikeyrouter.core.price import Price, PriceBook
 from apikeyrouter.core.refusal import refusal
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts, RetrySettings
@@ -109,7 +109,7 @@ class Router:
         self.ledger = Ledger(budgets, prefix=self.prefix)
         self.decisions: OrderedDict[str, Decision] = OrderedDict()
         self.transitions: deque[Transition] = deque(maxlen=10_000)
-        self.abandoned: deque[str] = deque()
+        self.abandoned: deque[tuple[str, bool]] = deque()
         self.announce = Announcer()
         self.hooks = self.announce.hooks
         self.waker: Callable[[], None] | None = None
@@ -134,7 +134,8 @@ class Router:
         Raises NoEligibleKeysError, QuotaExhaustedError (with retry_after) or BudgetExceededError; each carries the
         decision that explains it.
         """
-        keep = LEASE_GRACE_S + (self.settings.timeout_s if timeout_s is None else timeout_s)
+        lasts = timeout_s if request.sending_s is None else request.sending_s
+        keep = LEASE_GRACE_S + (self.settings.timeout_s if lasts is None else lasts)
         try:
             with self.lock:
                 lease = self._acquire(request, measure, attempts, keep, waited_s, quiet=quiet)
@@ -187,9 +188,8 @@ class Router:
     def _decide(
         self, request: Request, measure: Measure | None, attempts: Attempts | None, now: float
     ) -> tuple[Decision, Ask]:
-        roster = self.registry.roster(
-            request.model, request.provider, request.operation, request.needs, request.tenant, now
-        )
+        r = request
+        roster = self.registry.roster(r.model, r.provider, r.operation, r.needs, r.tenant, now, among=r.among)
         nodes: tuple[Node, ...] = ()
         if self.budgets.budgets:
             nodes = self.budgets.request_path(
@@ -269,7 +269,7 @@ class Router:
             now = self.now()
             deployment = lease.candidate.deployment
             price = deployment.price
-            cost = None if usage is None or price is None else price.cost(usage)
+            cost = None if usage is None else cost_of(usage, price)
             done = self.ledger.settle(lease, usage, cost, now)
             if done is None:
                 return None
@@ -339,9 +339,9 @@ class Router:
         self._ended()
         return released
 
-    def abandon(self, lease_id: str) -> None:
-        """The caller went away after sending; safe from finalizers and signal handlers. Commits the estimate."""
-        self.abandoned.append(lease_id)
+    def abandon(self, lease_id: str, *, sent: bool = True) -> None:
+        """The caller went away; safe from finalizers and signal handlers. Commits the estimate of what was sent."""
+        self.abandoned.append((lease_id, sent))
 
     def _merge(self, lease: Lease, readings: tuple[Reading, ...], now: float) -> None:
         for pool, marks in zip(lease.candidate.pools, lease.marks, strict=True):
@@ -364,10 +364,14 @@ class Router:
 
     def _keep_house(self, now: float) -> None:
         while self.abandoned:
-            lease = self.ledger.open_leases.get(self.abandoned.popleft())
+            name, sent = self.abandoned.popleft()
+            lease = self.ledger.open_leases.get(name)
             if lease is not None:
-                self.ledger.settle(lease, None, None, now)
-                lease.decision.outcome = "abandoned"
+                lease.decision.outcome = "abandoned" if sent else "released"
+                if sent:
+                    self.ledger.settle(lease, None, None, now)
+                else:
+                    self.ledger.release(lease, now)
         expiries = self.ledger.expiries
         if expiries and expiries[0][0] <= now:
             for lease in self.ledger.expire(now):
@@ -403,6 +407,13 @@ class Router:
                 at=now, budget=c.budget, scope=c.key, threshold=c.fraction, spent=c.spent, limit=c.limit
             )
             self._outbox.append(event)
+
+
+def cost_of(usage: Usage, price: Price | None) -> int | None:
+    """Nano-dollars of a usage, None where nobody knows: the provider's own figure, else by the price."""
+    if price is not None:
+        return price.cost(usage)
+    return None if usage.cost_reported is None else nano(usage.cost_reported)
 
 
 def _with_cost(need: Need, cost: int) -> Need:

@@ -34,6 +34,9 @@ Tags = Mapping[str, str]
 NO_TAGS: Final[Tags] = MappingProxyType({})
 NO_NAMES: Final[frozenset[str]] = frozenset()
 
+Among = frozenset[tuple[str, str]]
+"""Candidates as a caller names them: (key id, the provider's model name)."""
+
 
 def _no_tags() -> Tags:
     return NO_TAGS
@@ -57,7 +60,9 @@ class Request:
 
     `input_tokens` None means: estimate from the body or hold nothing for them. `max_output_tokens` None means: the
     model's expected output is held (its configured default under a hard budget). `max_cost` is in dollars and covers
-    all attempts together. `needs` are capabilities such as "tools" or "streaming".
+    all attempts together. `needs` are capabilities such as "tools" or "streaming". `among` names the candidates, each
+    a key's id with the provider's model name, for a caller that has filtered by itself; None: whoever serves the model.
+    `sending_s` is how long sending may take where that is not the time allowed for waiting; the lease lives as long.
     """
 
     model: str = ""
@@ -75,6 +80,8 @@ class Request:
     request_id: str | None = None
     correlation_id: str | None = None
     needs: frozenset[str] = NO_NAMES
+    among: Among | None = None
+    sending_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ is the only one. Rosters are cached until `version` moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from math import inf
@@ -16,7 +16,7 @@ from typing import Final
 from apikeyrouter.core.breaker import Breaker, BreakerSettings
 from apikeyrouter.core.budget import BudgetTree
 from apikeyrouter.core.key import Key
-from apikeyrouter.core.model import Capabilities
+from apikeyrouter.core.model import Among, Capabilities
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.price import Price, PriceBook
 from apikeyrouter.core.roster import Candidate, Deployment, Excluded, Roster
@@ -47,7 +47,7 @@ class Provider:
     metadata: Mapping[str, object] = field(default_factory=dict)
 
 
-Ticket = tuple[str, str | None, str, frozenset[str], str | None]
+Ticket = tuple[str, str | None, str, frozenset[str], str | None, Among | None]
 
 
 class Registry:
@@ -98,6 +98,15 @@ class Registry:
     def add_provider(self, provider: Provider) -> None:
         self.providers[provider.id] = provider
         self.deployments = {at: d for at, d in self.deployments.items() if at[0] != provider.id}
+        self.changed()
+
+    def reprice(self, price_name: str, model: str, price: Price) -> None:
+        """Override a price; what was learned about the deployments it concerns stays."""
+        self.prices.override(price_name, model, price)
+        for (provider, name), deployment in self.deployments.items():
+            entry = self.providers[provider]
+            if (entry.price_name or provider) == price_name:
+                deployment.price = entry.per_request.get(name) or self.prices.find(price_name, name)
         self.changed()
 
     def add_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
@@ -234,12 +243,20 @@ class Registry:
         return self.prices.find(entry.price_name or key.provider, model) is not None
 
     def roster(
-        self, model: str, provider: str | None, operation: str, needs: frozenset[str], tenant: str | None, now: float
+        self,
+        model: str,
+        provider: str | None,
+        operation: str,
+        needs: frozenset[str],
+        tenant: str | None,
+        now: float,
+        *,
+        among: Among | None = None,
     ) -> Roster:
         """Who may serve, cached. Raises ProviderNotFoundError for a provider that does not exist."""
         if now >= self.next_change:
             self.expire_blocks(now)
-        ticket = (model, provider, operation, needs, tenant if self.tenants else None)
+        ticket = (model, provider, operation, needs, tenant if self.tenants else None, among)
         found = self.rosters.get(ticket)
         if found is None:
             if len(self.rosters) >= MOST_ROSTERS:
@@ -248,20 +265,27 @@ class Registry:
         return found
 
     def _compile(self, ticket: Ticket, now: float) -> Roster:
-        model, provider, operation, needs, tenant = ticket
-        pinned = provider is not None or model in self.aliases or model.partition("/")[0] in self.providers
+        model, provider, operation, needs, tenant, among = ticket
+        pinned = bool(among or provider or model in self.aliases or model.partition("/")[0] in self.providers)
         candidates: list[Candidate] = []
         excluded: list[Excluded] = []
-        for name, target in self.targets(model, provider):
-            for key in (k for k in self.keys.values() if k.provider == name):
-                why = self._unfit(key, target, operation, needs, tenant, pinned=pinned)
-                if why is None:
-                    candidates.append(self._candidate(key, target, now))
-                else:
-                    excluded.append(Excluded(key.id, *why))
+        for key, target in self._asked(model, provider, among):
+            why = self._unfit(key, target, operation, needs, tenant, pinned=pinned)
+            if why is None:
+                candidates.append(self._candidate(key, target, now))
+            else:
+                excluded.append(Excluded(key.id, *why))
         for pool in {id(p): p for c in candidates for p in c.pools}.values():
             pool.parked = [c for c in pool.parked if c.roster_version == self.version]
         return Roster(model, candidates, tuple(excluded), version=self.version)
+
+    def _asked(self, model: str, provider: str | None, among: Among | None) -> Iterator[tuple[Key, str]]:
+        """Keys with the model each would be asked for: those the caller names, else all of the model's providers."""
+        if among is not None:
+            yield from ((self.keys[name], target) for name, target in sorted(among) if name in self.keys)
+            return
+        for name, target in self.targets(model, provider):
+            yield from ((key, target) for key in self.keys.values() if key.provider == name)
 
     def _candidate(self, key: Key, model: str, now: float) -> Candidate:
         nodes = self.budgets.candidate_path(provider=key.provider, pools=key.pools, key=key.id, model=model, now=now)
