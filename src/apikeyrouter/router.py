@@ -188,8 +188,7 @@ class Router:
     def _decide(
         self, request: Request, measure: Measure | None, attempts: Attempts | None, now: float
     ) -> tuple[Decision, Ask]:
-        r = request
-        roster = self.registry.roster(r.model, r.provider, r.operation, r.needs, r.tenant, now, among=r.among)
+        roster = self._roster(request, now)
         nodes: tuple[Node, ...] = ()
         if self.budgets.budgets:
             nodes = self.budgets.request_path(
@@ -238,6 +237,22 @@ class Router:
             f"set max_tokens, or default_max_output in the configuration.",
             details={"budget": hard.key},
         )
+
+    def size_of(self, request: Request, measure: Measure | None) -> int:
+        """Tokens a request would hold, for its place in a line."""
+        with self.lock:
+            roster = self._roster(request, self.now())
+            return self._need(request, measure, (), roster)[1]
+
+    def wait_behind(self, request: Request, tokens: int, requests: int) -> float:
+        """Seconds until `tokens` and `requests` (those ahead and one's own) have been granted, at the soonest."""
+        with self.lock:
+            now = self.now()
+            return self._roster(request, now).wait_for_all(tokens, requests, now)
+
+    def _roster(self, request: Request, now: float) -> Roster:
+        r = request
+        return self.registry.roster(r.model, r.provider, r.operation, r.needs, r.tenant, now, among=r.among)
 
     def _remember(self, decision: Decision) -> None:
         self._decided += 1

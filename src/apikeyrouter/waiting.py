@@ -1,40 +1,54 @@
-"""Waiting for room instead of failing: one queue for everybody who may.
+"""Waiting for room instead of failing: one line for everybody who may.
 
-A known refill makes most refusals avoidable: whoever can be served before the deadline waits for it; whoever cannot is
-told at once, with the time to come back. One timer wakes the queue at the earliest time somebody may have room; what
-ends early (a hold given back, a better header) wakes it too. First come, first served, but a head that does not fit
-lets the LOOK_BEHIND behind it try, so that one large request does not idle every pool.
+A known refill makes most refusals avoidable: whoever can be served before the deadline waits for it; whoever cannot,
+counting those ahead, is told at once with the time to come back. One timer wakes the line at the earliest time somebody
+may have room; what ends early (a hold given back, a better header) wakes it too. The order is core/waiting.py's. A head
+that does not fit lets the LOOK_BEHIND behind it try, so that one large request does not idle every pool, and a request
+at least as large as one just refused for the same keys is not tried at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import Request
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.tokens import Measure
+from apikeyrouter.core.waiting import Line, Ticket
 from apikeyrouter.errors import QuotaExhaustedError, RoutingError
 from apikeyrouter.router import Router
 
 LOOK_BEHIND: Final = 50
 LATE_S: Final = 0.05
 """Waiters wake this much after the computed time: the provider's clock is not ours (algorithms page, addendum)."""
-LONGEST_QUEUE: Final = 10_000
+LONGEST_LINE: Final = 10_000
 EARLIEST_S: Final = 0.001
+NEVER: Final = float("inf")
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
-    request: Request
-    measure: Measure | None
-    attempts: Attempts | None
-    deadline: float
-    since: float
-    done: asyncio.Future[Lease]
+class Waiter(Ticket):
+    """A request in the line, and the future its lease is given to. `kind` groups requests for the same keys."""
+
+    __slots__ = ("attempts", "done", "kind", "measure", "request", "since")
+
+    def __init__(
+        self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float, since: float
+    ) -> None:
+        super().__init__(request.tenant or "", priority=request.priority, deadline=deadline, tokens=0)
+        self.request = request
+        self.measure = measure
+        self.attempts = attempts
+        self.since = since
+        asks = (request.model, request.provider, request.operation, request.tenant, request.among)
+        self.kind = (*asks, attempts is None)
+        self.done: asyncio.Future[Lease] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the caller has gone away."""
+        return self.done is None or self.done.done()
 
 
 class WaitingRoom:
@@ -43,107 +57,143 @@ class WaitingRoom:
     def __init__(self, router: Router, loop: asyncio.AbstractEventLoop) -> None:
         self.router = router
         self.loop = loop
-        self.queue: deque[Waiter] = deque()
+        self.line = Line()
+        self._refused: dict[object, int] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at = float("inf")
+        self._wakes_at = NEVER
 
     async def acquire(
         self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float
     ) -> Lease:
         """A lease, at once or when there is room; QuotaExhaustedError when that is surely after the deadline."""
-        now = self.router.now()
-        if not self.queue:
+        waiter = Waiter(request, measure, attempts, deadline, self.router.now())
+        if not self.line.size:
             try:
-                return self._try(request, measure, attempts, deadline, 0.0)
+                return self._try(waiter, 0.0)
             except QuotaExhaustedError as error:
-                self._admit(error, now, deadline)
-                self._arm(now + (error.retry_after or 0.0) + LATE_S)
-        waiter = Waiter(request, measure, attempts, deadline, now, self.loop.create_future())
-        self._enqueue(waiter)
-        self._arm(min(deadline, self._wakes_at))
+                waiter.tokens = _tokens(error)
+                self._admit(waiter, error)
+        else:
+            waiter.tokens = self.router.size_of(request, measure)
+            self._join(waiter)
+        return await self._wait(waiter)
+
+    async def _wait(self, waiter: Waiter) -> Lease:
+        waiter.done = self.loop.create_future()
+        self.line.add(waiter)
         try:
             return await waiter.done
         except asyncio.CancelledError:
             self._left(waiter)
             raise
 
-    def _try(
-        self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float, waited: float
-    ) -> Lease:
-        left = max(0.0, deadline - self.router.now())
+    def _try(self, waiter: Waiter, waited: float) -> Lease:
+        left = max(0.0, waiter.deadline - self.router.now())
         return self.router.acquire(
-            request, measure=measure, attempts=attempts, timeout_s=left, waited_s=waited, quiet=waited > 0
+            waiter.request,
+            measure=waiter.measure,
+            attempts=waiter.attempts,
+            timeout_s=left,
+            waited_s=waited,
+            quiet=waited > 0,
         )
 
-    def _admit(self, error: QuotaExhaustedError, now: float, deadline: float) -> None:
+    def _admit(self, waiter: Waiter, error: QuotaExhaustedError) -> None:
         """Refuse now whoever cannot be in time; a doomed wait helps nobody."""
-        if error.retry_after is None or now + error.retry_after > deadline:
+        now = self.router.now()
+        if error.retry_after is None or now + error.retry_after > waiter.deadline:
             raise error
+        self._refused[waiter.kind] = waiter.tokens
+        self._arm(now + error.retry_after + LATE_S)
 
-    def _enqueue(self, waiter: Waiter) -> None:
-        if len(self.queue) >= LONGEST_QUEUE:
+    def _join(self, waiter: Waiter) -> None:
+        """Join a line that is there: refused at once when those ahead leave no room in time."""
+        if self.line.size >= LONGEST_LINE:
             raise QuotaExhaustedError(
-                f"{len(self.queue):,} requests wait for room already; try again later.", retry_after=1.0
+                f"{self.line.size:,} requests wait for room already; try again in 1 s.", retry_after=1.0
             )
-        self.queue.append(waiter)
+        now = self.router.now()
+        ahead = self.router.wait_behind(waiter.request, self.line.tokens + waiter.tokens, self.line.size + 1)
+        if not waiter.priority and now + ahead > waiter.deadline:
+            raise QuotaExhaustedError(
+                f"{self.line.size:,} requests wait for '{waiter.request.model}' already, which takes {ahead:.1f} s; "
+                f"try again then.",
+                retry_after=ahead,
+            )
+        if waiter.tokens < self._refused.get(waiter.kind, 1 << 62):
+            self._arm(now)
+        self._arm(waiter.deadline)
 
     def _left(self, waiter: Waiter) -> None:
-        """The caller was cancelled: leave the queue, and give back a lease that was just granted."""
-        if waiter in self.queue:
-            self.queue.remove(waiter)
-        if waiter.done.done() and not waiter.done.cancelled() and waiter.done.exception() is None:
-            self.router.release(waiter.done.result())
+        """The caller was cancelled: leave the line, and give back a lease that was just granted."""
+        self.line.remove(waiter)
+        done = waiter.done
+        if done is not None and done.done() and not done.cancelled() and done.exception() is None:
+            self.router.release(done.result())
 
     # -- serving --------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Something became free; look at the queue soon."""
-        if self.queue:
+        """Something became free; look at the line soon."""
+        if self.line.size:
             self._arm(self.router.now())
 
     def _arm(self, at: float) -> None:
-        if at >= self._wakes_at and self._timer is not None:
-            return
         if self._timer is not None:
+            if at >= self._wakes_at:
+                return
             self._timer.cancel()
         self._wakes_at = at
         self._timer = self.loop.call_later(max(EARLIEST_S, at - self.router.now()), self._serve)
 
     def _serve(self) -> None:
-        """Serve whoever fits, from the head; then sleep until the earliest time somebody else may."""
-        self._timer, self._wakes_at = None, float("inf")
-        refused, soonest = 0, float("inf")
-        now = self.router.now()
-        for waiter in list(self.queue):
-            if waiter.done.done():
-                self.queue.remove(waiter)
-                continue
-            if refused > LOOK_BEHIND:
-                soonest = min(soonest, waiter.deadline)
-                continue
-            try:
-                lease = self._try(waiter.request, waiter.measure, waiter.attempts, waiter.deadline, now - waiter.since)
-            except QuotaExhaustedError as error:
-                refused += 1
-                soonest = min(soonest, self._next_look(waiter, error, now))
-            except RoutingError as error:
-                self._answer(waiter, error)
+        """Serve whoever fits, in order; then sleep until the earliest time somebody else may."""
+        self._timer, self._wakes_at = None, NEVER
+        self._refused.clear()
+        now, behind, soonest = self.router.now(), 0, NEVER
+        for waiter in self.line.order():
+            if not isinstance(waiter, Waiter) or waiter.over:
+                self.line.remove(waiter)
+            elif waiter.tokens >= self._refused.get(waiter.kind, 1 << 62) or behind > LOOK_BEHIND:
+                behind += 1
+                soonest = min(soonest, self._expiry(waiter, now))
             else:
-                self.queue.remove(waiter)
-                waiter.done.set_result(lease)
-        if self.queue:
+                wakes = self._serve_one(waiter, now)
+                behind += wakes < NEVER
+                soonest = min(soonest, wakes)
+        if self.line.size:
             self._arm(soonest)
 
-    def _next_look(self, waiter: Waiter, error: QuotaExhaustedError, now: float) -> float:
-        wait = error.retry_after
-        if wait is None or now >= waiter.deadline:
-            self._answer(waiter, error)
-            return float("inf")
-        return min(now + wait + LATE_S, max(waiter.deadline, now + EARLIEST_S))
+    def _serve_one(self, waiter: Waiter, now: float) -> float:
+        """Try one; when to look again if it does not fit, NEVER when it has left the line."""
+        try:
+            lease = self._try(waiter, max(1e-9, now - waiter.since))
+        except QuotaExhaustedError as error:
+            self._refused[waiter.kind] = min(waiter.tokens, self._refused.get(waiter.kind, 1 << 62))
+            if error.retry_after is None or now >= waiter.deadline:
+                return self._answer(waiter, error)
+            return min(now + error.retry_after + LATE_S, max(waiter.deadline, now + EARLIEST_S))
+        except RoutingError as error:
+            return self._answer(waiter, error)
+        self.line.serve(waiter)
+        if waiter.done is not None:
+            waiter.done.set_result(lease)
+        return NEVER
 
-    def _answer(self, waiter: Waiter, error: RoutingError) -> None:
-        self.queue.remove(waiter)
-        waiter.done.set_exception(error)
+    def _expiry(self, waiter: Waiter, now: float) -> float:
+        """When a waiter that was not tried must be answered; past its deadline it is tried once more, and told."""
+        return self._serve_one(waiter, now) if now >= waiter.deadline else waiter.deadline
+
+    def _answer(self, waiter: Waiter, error: RoutingError) -> float:
+        self.line.remove(waiter)
+        if waiter.done is not None:
+            waiter.done.set_exception(error)
+        return NEVER
+
+
+def _tokens(error: QuotaExhaustedError) -> int:
+    found = error.details.get("tokens")
+    return found if isinstance(found, int) else 0
 
 
 class WaitingRooms:
@@ -164,5 +214,5 @@ class WaitingRooms:
 
     def wake(self) -> None:
         for loop, room in list(self.rooms.items()):
-            if room.queue and not loop.is_closed():
+            if room.line.size and not loop.is_closed():
                 loop.call_soon_threadsafe(room.wake)

@@ -3,7 +3,8 @@
 A response's `remaining` is old when it arrives, and requests sent since have changed the truth. So it is compared with
 what WE believed right after charging the request that carried it: the difference, less what has been corrected since,
 is what we did not know. Worse news is believed at once, better news a quarter at a time and only if newer than what was
-merged before. Overwriting the level with `remaining`, as most code does, costs 1.9 % 429s in the simulation of the
+merged before, and only as far as requests still under way cannot explain it: the provider may not have seen them yet,
+although they were charged here first. Overwriting the level with `remaining`, as most code does, costs 1.9 % 429s in the simulation of the
 algorithms page (2b); comparing at the moment of the charge needs no clock and no latency.
 
 What we did not know is other clients' use (a rate is learned from it), a bucket smaller than its limit (its size is
@@ -24,6 +25,8 @@ FOREIGN_FADE: Final = 0.98
 SAME_PERIOD: Final = 0.05
 SAME_SIZE: Final = 0.02
 SAMPLES: Final = 3
+STALE_S: Final = 30.0
+"""After this long without fresh news any number is."""
 _PERIODS: Final[dict[float, Per]] = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86_400.0: "day"}
 
 
@@ -83,30 +86,34 @@ def _apply(w: Window, reading: Reading, level_then: float, corrected_then: float
         _learn_size(w, reading)
     elif w.shape == "fixed" and reading.reset_s and reading.remaining != reading.limit:
         w.turns_at = now + reading.reset_s
-    unknown = _surprise(w, reading, level_then + (w.corrected - corrected_then))
-    if unknown > 0 and seq < w.merged_seq:
+    told = float(reading.remaining or 0)
+    fresh = told <= w.told + w.gross * (now - w.merged_at) + 0.5
+    unknown = _surprise(w, told, level_then + (w.corrected - corrected_then), fresh=fresh)
+    if unknown > 0 and seq < w.merged_seq and not fresh:
         return False
     _notice_others(w, unknown, now)
-    w.merged_seq, w.merged_at = max(w.merged_seq, seq), now
+    if fresh or now - w.merged_at > STALE_S:
+        w.told, w.merged_at = told, now
+    w.merged_seq = max(w.merged_seq, seq)
     if unknown < 0:
         w.correct(unknown, now)
-        return False
-    if unknown > 0 and w.ring is None:
+    elif unknown > 0 and w.ring is None:
         w.correct(TRUST_UP * unknown, now)
     return unknown > 0
 
 
-def _surprise(w: Window, reading: Reading, believed: float) -> float:
+def _surprise(w: Window, told: float, believed: float, *, fresh: bool) -> float:
     """What the provider has more than we believed it to have at the same moment; negative: less.
 
-    Where output is billed as it is produced, the provider's number lies between all holds produced and none of them.
+    Requests under way may or may not be in the provider's number, whatever the order they were charged in here. So a
+    fresh number bounds the level from below by `told` less all of them; and more is only believed beyond them. Where
+    output is billed as it is produced, the number lies between all holds produced and none of them.
     """
-    told = float(reading.remaining or 0)
-    if not w.holds:
-        return told - believed
-    if told > believed:
-        return told - believed
-    return min(0.0, told + w.held - believed)
+    floor = told - w.flight - (w.level if fresh else believed)
+    if floor > 0:
+        return floor
+    less = told - believed + (w.held if w.holds else 0)
+    return min(0.0, max(less, floor) if fresh else less)
 
 
 def _notice_others(w: Window, unknown: float, now: float) -> None:

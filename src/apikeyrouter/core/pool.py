@@ -124,6 +124,7 @@ class Pool:
             else:
                 w.debit(n, now)
             w.charged += n
+            w.flight += n
             marks.append(w.level)
             marks.append(w.corrected)
         return marks
@@ -133,9 +134,11 @@ class Pool:
     def settle(self, need: Need, actual: Need, marks: list[float], taken_at: float, now: float) -> bool:
         """Give back holds, debit the truth; True when something became free."""
         freed = self._ended(taken_at, now)
-        for w in self.windows[: len(marks) // 2]:
+        for w in self.windows if len(marks) == 2 * len(self.windows) else self.windows[: len(marks) // 2]:
+            n = need[w.of]
+            w.flight -= n
             if w.holds or w.refund:
-                w.settle(need[w.of], actual[w.of], now)
+                w.settle(n, actual[w.of], now)
                 freed = True
         return freed
 
@@ -150,6 +153,7 @@ class Pool:
         """Undo `take`: for a request never sent, or (`sent`) refused by the provider, which counts it as a request."""
         self._ended(taken_at, now)
         for i, w in enumerate(self.windows[: len(marks) // 2]):
+            w.flight -= need[w.of]
             if sent and w.of == REQUESTS and not w.holds:
                 continue
             w.give_back(need[w.of], marks[2 * i], taken_at, now)
@@ -244,7 +248,7 @@ class Pool:
 
     @property
     def idle(self) -> bool:
-        return self.in_flight == 0 and all(w.held == 0 for w in self.windows)
+        return self.in_flight == 0 and all(w.held == 0 and w.flight == 0 for w in self.windows)
 
     def __repr__(self) -> str:
         return f"<Pool {self.id} {self.state} {' '.join(map(repr, self.windows))}>"

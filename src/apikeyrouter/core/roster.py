@@ -26,6 +26,7 @@ from apikeyrouter.core.window import NEVER
 
 SCAN_ALL: Final = 12
 DRAW: Final = 8
+LINE_POOLS: Final = 64
 LONGEST_PARK_S: Final = 3600.0
 _SIZED: Final = frozenset({TOKENS, INPUT, OUTPUT, COST})
 
@@ -181,6 +182,28 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self.candidates)
+
+    def wait_for_all(self, tokens: int, requests: int, now: float) -> float:
+        """Seconds until all pools together have granted this much, at the soonest: (wanted - free) / sum of rates.
+
+        0 for more pools than LINE_POOLS, where a line hardly forms, and where some pool has no such limit.
+        """
+        pools = {id(p): p for c in self.candidates[:LINE_POOLS] for p in c.pools}.values()
+        if len(self.candidates) > LINE_POOLS:
+            return 0.0
+        return max(_wait(pools, TOKENS, tokens, now), _wait(pools, REQUESTS, requests, now))
+
+
+def _wait(pools: Iterable[Pool], of: int, wanted: int, now: float) -> float:
+    free = rate = 0.0
+    for pool in pools:
+        windows = [w for w in pool.windows if w.of == of and w.rate]
+        if not windows:
+            return 0.0
+        tightest = min(windows, key=lambda w: w.rate)
+        free += max(0.0, min(w.free(now) for w in windows))
+        rate += tightest.rate
+    return max(0.0, wanted - free) / rate if rate else 0.0
 
 
 def _tiers(candidates: tuple[Candidate, ...]) -> tuple[tuple[Stratum, ...], ...]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final, Literal, get_args
+from zoneinfo import ZoneInfoNotFoundError
 
+from apikeyrouter.core.allowance import amount as dollars_of
 from apikeyrouter.core.model import CONCURRENCY, COST, DIMENSIONS, nano
-from apikeyrouter.core.period import SECONDS, ends_at, starts_at
+from apikeyrouter.core.period import SECONDS, ends_at, starts_at, zone_of
 from apikeyrouter.errors import InvalidConfigurationError
 
 Shape = Literal["bucket", "fixed", "rolling"]
@@ -25,6 +27,8 @@ Per = Literal["second", "minute", "hour", "day", "week", "month"]
 NEVER: Final = float("inf")
 RING_SLOTS: Final = 60
 """A rolling window forgets in sixtieths of its period; a slot counts whole until all of it is a period old."""
+TICK_S: Final = 1e-6
+"""More than a time near 2e9 s is rounded by, so that what is waited for fits when a clock moves by just the wait."""
 
 _OF: Final = {name: index for index, name in enumerate(DIMENSIONS)} | {"input": 2, "output": 3, "spend": COST}
 
@@ -49,14 +53,9 @@ class Limit:
     refund: bool = False
 
     def __post_init__(self) -> None:
-        if self.of not in _OF:
-            raise _bad(f"limit of '{self.of}'; use one of {', '.join(DIMENSIONS)}", self)
-        if type(self.amount) is not int or self.amount < 0:
-            raise _bad(f"{self.of} limit of {self.amount}; it must be a whole number of at least 0", self)
-        if self.per not in get_args(Per):
-            raise _bad(f"{self.of} limit per '{self.per}'; use one of {', '.join(get_args(Per))}", self)
-        if self.burst_s is not None and not self.burst_s > 0:
-            raise _bad(f"{self.of} limit with burst_s {self.burst_s}; it must be more than 0 seconds", self)
+        problem = _number_problem(self) or _word_problem(self)
+        if problem:
+            raise InvalidConfigurationError(f"A {problem}.", details={"of": self.of, "amount": self.amount})
 
     @classmethod
     def rps(cls, amount: int) -> Limit:
@@ -98,21 +97,39 @@ class Limit:
     @classmethod
     def spend(cls, amount: Decimal | str | int, per: Per = "month") -> Limit:
         """The provider's own spend cap in dollars, charged at real cost."""
-        try:
-            return cls(of="cost", amount=nano(amount), per=per, window="fixed", charge="real")
-        except InvalidOperation:
-            raise InvalidConfigurationError(f"A spend limit of '{amount}' is not an amount of dollars.") from None
+        return cls(of="cost", amount=nano(dollars_of(amount, "A spend limit")), per=per, window="fixed", charge="real")
 
 
-def _bad(what: str, limit: Limit) -> InvalidConfigurationError:
-    return InvalidConfigurationError(f"A {what}.", details={"of": limit.of, "amount": limit.amount})
+def _number_problem(limit: Limit) -> str:
+    if type(limit.amount) is not int or limit.amount < 0:
+        return f"{limit.of} limit of {limit.amount}; it must be a whole number of at least 0"
+    if limit.burst_s is not None and not limit.burst_s > 0:
+        return f"{limit.of} limit with burst_s {limit.burst_s}; it must be more than 0 seconds"
+    return ""
+
+
+def _word_problem(limit: Limit) -> str:
+    if limit.of not in _OF:
+        return f"limit of '{limit.of}'; use one of {', '.join(DIMENSIONS)}"
+    if limit.per not in get_args(Per):
+        return f"{limit.of} limit per '{limit.per}'; use one of {', '.join(get_args(Per))}"
+    if limit.window is not None and limit.window not in get_args(Shape):
+        return f"{limit.of} limit with the window '{limit.window}'; use one of {', '.join(get_args(Shape))}"
+    if limit.charge not in get_args(Charge):
+        return f"{limit.of} limit charged '{limit.charge}'; use one of {', '.join(get_args(Charge))}"
+    try:
+        zone_of(limit.zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
+        return f"{limit.of} limit in the unknown time zone '{limit.zone}'; use a name such as Europe/Berlin or UTC"
+    return ""
 
 
 class Window:
     """The live counter of one limit. Invariant: what is admitted in any interval never exceeds cap + rate * time.
 
     `charged` is the running total of what was ever charged here, `corrected` of what the provider's word has moved the
-    level by: their difference between two moments tells what happened in between. `gross` is the refill the limit
+    level by: their difference between two moments tells what happened in between. `flight` is the sum of charges whose
+    answers have not come, `told` the freshest number of the provider (at `merged_at`). `gross` is the refill the limit
     grants, `rate` what is left of it beside `foreign`, other clients' use of the same limit. `known` collects samples
     of a bucket's true size until they agree; `learned` marks a window that no configuration named.
     """
@@ -125,6 +142,7 @@ class Window:
         "charge",
         "charged",
         "corrected",
+        "flight",
         "foreign",
         "gross",
         "held",
@@ -142,6 +160,7 @@ class Window:
         "refund",
         "ring",
         "shape",
+        "told",
         "turns_at",
         "zone",
     )
@@ -158,6 +177,7 @@ class Window:
         self.period_s = SECONDS[limit.per]
         self.held = 0
         self.charged = 0
+        self.flight = 0
         self.corrected = 0.0
         self.foreign = 0.0
         self.learned = False
@@ -168,6 +188,7 @@ class Window:
         self.turns_at = NEVER
         self.ring: deque[list[float]] | None = None
         self.rate = self.gross = 0.0
+        self.told = NEVER
         self.resize(limit.amount, limit.burst_s)
         self.ceiling = self.cap
         self.level = self.cap
@@ -255,36 +276,45 @@ class Window:
             ring.append([forgets_at, amount])
         self.turns_at = ring[0][0]
 
-    def settle(self, held: int, actual: int, now: float) -> None:
-        """A request ended: give back the hold, debit the truth where the provider bills the truth."""
+    def settle(self, held: int, actual: int, taken_at: float, level_after: float, now: float) -> None:
+        """A request ended: give back the hold, debit the truth where the provider bills the truth.
+
+        `level_after` is the level right after its charge at `taken_at`, which tells how much of a refund is still due.
+        """
+        self.advance(now)
         if self.charge == "concurrency":
             self.held -= held
         elif self.holds:
-            self.advance(now)
             self.held -= held
             self.debit(actual, now)
+        elif self.refund and actual > held:
+            self.debit(actual - held, now)
         elif self.refund:
-            self.advance(now)
-            self.level = min(self.cap, self.level + held - actual)
+            self._return(held - actual, level_after, taken_at, now)
 
     def give_back(self, amount: int, level_after: float, taken_at: float, now: float) -> None:
-        """A request was never sent: undo its charge, but never more than the limit would now hold without it.
-
-        A bucket that has meanwhile refilled towards its cap would have overflowed without the charge, so only the
-        part that surely did not overflow returns; a window that has turned owes nothing.
-        """
+        """A request was never sent: undo its charge, but never more than the limit would now hold without it."""
         self.advance(now)
         before = self.level
         if self.holds:
             self.held -= amount
-        elif self.ring is not None:
+        else:
+            self._return(amount, level_after, taken_at, now)
+        self.corrected += self.level - before
+
+    def _return(self, amount: int, level_after: float, taken_at: float, now: float) -> None:
+        """Undo a charge of `taken_at`, as far as it still weighs on the level.
+
+        A bucket that has meanwhile refilled towards its cap would have overflowed without the charge, so only the
+        part that surely did not overflow returns; a window that has turned owes nothing.
+        """
+        if self.ring is not None:
             self._forget(amount, taken_at)
-        elif self.rate:
-            room = self.cap - level_after - self.rate * max(0.0, now - taken_at)
+        elif self.gross:
+            room = self.cap - level_after - self.gross * max(0.0, now - taken_at)
             self.level = min(self.cap, self.level + max(0.0, min(amount, room)))
         elif taken_at >= self.began:
             self.level = min(self.cap, self.level + amount)
-        self.corrected += self.level - before
 
     def _forget(self, amount: float, taken_at: float) -> None:
         slot = self.period_s / RING_SLOTS
@@ -309,7 +339,7 @@ class Window:
         if self.charge == "concurrency":
             return 0.0
         if self.rate:
-            return short / self.rate
+            return short / self.rate + TICK_S
         return self._turn_that_frees(short) - now
 
     def _turn_that_frees(self, short: float) -> float:
