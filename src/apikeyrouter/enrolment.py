@@ -98,6 +98,8 @@ class Enrolment:
             if own:
                 registry.add_pool(own[0], caps, key.created_at)
             registry.add_key(key)
+            if "rate_limit" in self.adapters[provider].capabilities.features:
+                registry.probe_unknown(key)
             if material is not None:
                 router.secrets[name] = material
             router.note([key.registered])

@@ -179,4 +179,6 @@ def _address(base_url: str | None, speech: Dialect) -> str:
 def _capabilities(speech: Dialect) -> Capabilities:
     operations = frozenset(text(name) for name in items(speech.options.get("operations"))) or frozenset(PATHS)
     features = frozenset(text(name) for name in items(speech.options.get("features"))) or _FEATURES
+    if speech.limits.rows:
+        features |= {"rate_limit"}  # its answers state quotas, so unknown limits can be learned from the first
     return Capabilities(features=features, operations=operations)

@@ -157,6 +157,7 @@ def sentence(r: Rejection) -> str:
         why.CAPABILITY: f"lacks {r.where}",
         why.TAGS: f"is not tagged {r.where}",
         why.AVOIDED: f"failed this request before ({r.where})",
+        "in_flight": f"{r.where} has {r.bound:.0f} requests in flight, as many as it takes while its limits are unknown",
         "throttled": f"throttled by the provider{wait} ({r.where})",
         "exhausted": f"exhausted{wait} ({r.where})",
         "recovering": f"recovering{wait} ({r.where})",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from apikeyrouter.core.roster import Candidate
 
 REFUSED: Final = -1.0
+PROBES: Final = 4
+DECREASE: Final = 0.7
+UNBOUNDED: Final = 1000.0
+"""A bound that has grown this far says nothing any more."""
 RECOVERING_SHARE: Final = 0.9
 """An exhausted pool shows `recovering` in the last tenth of its wait."""
 
@@ -42,16 +46,18 @@ class Shortfall:
 class Pool:
     """Shared limits. `until` is when the provider's stop ends (0 when there is none).
 
-    `probes` bounds the requests in flight while nothing is known of the limits, until a first answer; 0 is no bound.
+    `bound` limits the requests in flight where no number does: PROBES while `probing`, until a first answer tells what
+    the limits are; later, for a provider that refuses without numbers, by additive increase, multiplicative decrease.
     """
 
     __slots__ = (
         "blocked_at",
+        "bound",
         "id",
         "in_flight",
         "mean_hold_s",
         "parked",
-        "probes",
+        "probing",
         "reason",
         "recovers_at",
         "refusals_in_row",
@@ -76,7 +82,8 @@ class Pool:
         self.refusals_in_row = 0
         self.in_flight = 0
         self.mean_hold_s = 1.0
-        self.probes = 0
+        self.bound = 0.0
+        self.probing = False
         self.parked: list[Candidate] = []
         self.unavailable: dict[str, float] = {}
 
@@ -88,7 +95,7 @@ class Pool:
         The load is the dot product of the request's shape with each window's use, sum(need/cap * used/cap): it sends
         token-heavy requests where tokens are slack (Panigrahy 2011; Balseiro, Lu, Mirrokni 2020).
         """
-        if now < self.until or 0 < self.probes <= self.in_flight:
+        if now < self.until or 0 < self.bound <= self.in_flight:
             return REFUSED
         load = 0.0
         for w in self.windows:
@@ -134,6 +141,8 @@ class Pool:
     def settle(self, need: Need, actual: Need, marks: list[float], taken_at: float, now: float) -> bool:
         """Give back holds, debit the truth; True when something became free."""
         freed = self._ended(taken_at, now)
+        if self.bound:
+            self.bound = self.bound + 1.0 / self.bound if self.bound < UNBOUNDED else 0.0
         for w in self.windows if len(marks) == 2 * len(self.windows) else self.windows[: len(marks) // 2]:
             n = need[w.of]
             w.flight -= n
@@ -146,8 +155,10 @@ class Pool:
         """Count a request out; True when that alone may let another in."""
         self.in_flight -= 1
         self.mean_hold_s += 0.1 * (max(0.0, now - taken_at) - self.mean_hold_s)
-        probing, self.probes = self.probes, 0
-        return probing > 0
+        if self.probing:
+            self.probing, self.bound = False, 0.0
+            return True
+        return self.bound > 0
 
     def give_back(self, need: Need, marks: list[float], taken_at: float, now: float, *, sent: bool = False) -> None:
         """Undo `take`: for a request never sent, or (`sent`) refused by the provider, which counts it as a request."""
@@ -164,8 +175,8 @@ class Pool:
         """The window that frees last, or the provider's stop; None when the need fits."""
         if now < self.until:
             return Shortfall(self.id, str(self.state), 0, 0.0, 0.0, self.until - now, self.reason)
-        if 0 < self.probes <= self.in_flight:
-            return Shortfall(self.id, "probing", self.probes, 0.0, self.probes, self.mean_hold_s, "first answers")
+        if 0 < self.bound <= self.in_flight:
+            return Shortfall(self.id, "in_flight", 1, self.bound - self.in_flight, self.bound, self.mean_hold_s)
         worst: Shortfall | None = None
         for w in self.windows:
             n = need[w.of]
@@ -197,6 +208,15 @@ class Pool:
             return "exhausted"
         share = free / w.cap
         return "abundant" if share > 0.8 else "constrained" if share > 0.5 else "critical"
+
+    def probe(self) -> None:
+        """Nothing is known of the limits, but the provider's answers will tell: few at a time until the first."""
+        self.probing, self.bound = True, float(PROBES)
+
+    def crowded(self) -> None:
+        """The provider refused for load without a number: fewer at a time."""
+        self.probing = False
+        self.bound = max(1.0, DECREASE * (self.in_flight + 1))
 
     # -- the provider's word ------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ def refusal(d: Decision, *, known: tuple[str, ...] = ()) -> RoutingError:
         return _nobody(d, known)
     rejected = rejections(d)
     money = [r for r in rejected if r.code in why.MONEY_CODES]
-    quota = [r for r in rejected if r.code in (why.QUOTA, "throttled", "exhausted", "recovering")]
+    quota = [r for r in rejected if r.code in (why.QUOTA, "throttled", "exhausted", "recovering", "in_flight")]
     if quota or any(count for _, count, _ in d.parked):
         return _no_room(d, quota)
     if money:

@@ -142,6 +142,12 @@ class Registry:
         self.tenants += key.tenant is not None
         self.changed()
 
+    def probe_unknown(self, key: Key) -> None:
+        """Pools of the key that have no limits yet wait for the provider's first answer to tell them."""
+        for pool in self.pools_of(key):
+            if not pool.windows and not pool.in_flight and not pool.throttles:
+                pool.probe()
+
     def rename_material(self, key: Key, fingerprint: str) -> None:
         """The key has other material now."""
         self.check_material(fingerprint, key.id)

@@ -85,6 +85,8 @@ def _block_model(registry: Registry, lease: Lease, failure: Failure, now: float)
 
 def _stop_pool(lease: Lease, failure: Failure, now: float, effects: Effects) -> None:
     pool = lease.candidate.pools[-1]
+    if failure.kind is Kind.SLOW_DOWN or (failure.kind is Kind.RATE_LIMITED and not pool.windows):
+        pool.crowded()
     until = failure.until if failure.until is not None else now + _wait(pool, failure)
     reason = f"{failure.status or ''} {failure.code or failure.kind}".strip()
     long = until - now >= EXHAUSTED_FROM_S or failure.kind in (Kind.QUOTA_EXHAUSTED, Kind.NO_MONEY)
