@@ -258,6 +258,17 @@ def test_answers_stay_within_their_quantiles() -> None:
     assert 150 < model.output("m", "chat", None)[0] < 350  # exp(5 + 0.9**2 / 2) is 222
 
 
+def test_quantiles_follow_answers_that_are_not_log_normal() -> None:
+    """Most answers short, two in a hundred fifty times as long: the 99th percentile must reach them."""
+    rng, model = Random(2), TokenModel()
+    under99 = 0
+    for at in range(6000):
+        tokens = 5000 if rng.random() < 0.02 else rng.randint(80, 120)
+        under99 += at >= 1000 and tokens <= model.output("m", "chat", None)[2]
+        model.learn("m", "chat", Measure(), Usage(output_tokens=tokens))
+    assert under99 / 5000 > 0.984
+
+
 def test_answers_cut_at_their_bound_raise_the_quantiles() -> None:
     model = TokenModel()
     for _ in range(200):
@@ -305,7 +316,9 @@ def test_memory_is_bounded_and_keeps_what_is_used() -> None:
         if at % 100 == 0:
             model.learn("m", "chat", Measure(chars=40), Usage(input_tokens=20, output_tokens=5))
     assert len(model) <= 2 * MAX_ENTRIES
-    assert model.accuracy("m", "chat") is not None
+    accuracy = model.accuracy("m", "chat")
+    assert accuracy is not None
+    assert accuracy.requests == len(range(0, 3 * MAX_ENTRIES, 100))
     assert model.accuracy("invented-0", "chat") is None
 
 

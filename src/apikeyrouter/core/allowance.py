@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Final, Literal, cast
 from zoneinfo import ZoneInfoNotFoundError
@@ -69,11 +70,11 @@ class Budget:
     id: str | None = None
 
     def __post_init__(self) -> None:
-        name = f"Budget {self.id!r}" if self.id else f"The budget for {self.scope!r}"
+        name = f"Budget {self.id!r}" if self.id else f"The budget of scope {self.scope!r}"
         problems: list[str] = []
         for attribute in ("limit", "spent"):
             try:
-                object.__setattr__(self, attribute, amount(getattr(self, attribute), f"{attribute} of {name}"))
+                object.__setattr__(self, attribute, amount(getattr(self, attribute), f"{name} has a {attribute} that"))
             except InvalidConfigurationError as error:
                 problems.append(error.message)
         problems += [p for p in (_scope(self, name), _period(self, name), _zone(self, name), _rest(self, name)) if p]
@@ -81,11 +82,12 @@ class Budget:
             raise InvalidConfigurationError(problems[0], problems=tuple(problems))
         object.__setattr__(self, "thresholds", tuple(sorted(set(self.thresholds))))
         if self.id is None:
-            object.__setattr__(self, "id", f"{self.scope}/{self.period}")
+            soft = "/soft" if self.mode == "soft" else ""
+            object.__setattr__(self, "id", f"{self.scope}/{self.period}{soft}")
 
     @property
     def name(self) -> str:
-        """The id, which is made from scope and period where none was given."""
+        """The id, made from scope, period and mode where none was given."""
         return cast(str, self.id)
 
     @property
@@ -97,6 +99,16 @@ class Budget:
     def subject(self) -> str:
         """The scope's value: "acme" of "tenant:acme"."""
         return self.scope.partition(":")[2]
+
+    @property
+    def each(self) -> bool:
+        """Whether every subject gets a counter of its own: `tenant:*`, `tag:feature=*`."""
+        return self.subject == "*" or (self.kind == "tag" and self.subject.endswith("=*"))
+
+    @property
+    def of_requests(self) -> bool:
+        """Whether requests fall under it whatever key serves them."""
+        return self.kind in REQUEST_SCOPES
 
     @property
     def limit_nano(self) -> int:
@@ -113,6 +125,13 @@ class Budget:
         return int(found[1]) * _UNIT_SECONDS[found[2]] if found else None
 
 
+def covers(pattern: str, subject: str) -> bool:
+    """Whether a scope's value, which may be a glob with `*`, means this subject."""
+    if "*" not in pattern:
+        return pattern == subject
+    return pattern == "*" or fnmatchcase(subject, pattern.replace("[", "[[]").replace("?", "[?]"))
+
+
 def _scope(budget: Budget, name: str) -> str:
     kind, colon, subject = str(budget.scope).partition(":")
     if kind == "global" and not colon:
@@ -122,9 +141,10 @@ def _scope(budget: Budget, name: str) -> str:
         return f"{name} has the unknown scope {budget.scope!r}; use global or one of {known}."
     if not subject:
         return f"{name} names no {kind} in its scope; write {kind}:NAME, or {kind}:* for one counter each."
-    if kind == "tag" and not all(subject.partition("=")):
+    tag, _, value = subject.partition("=")
+    if kind == "tag" and (not tag or not value or "*" in tag):
         return f"{name} has the scope {budget.scope!r}; a tag is written tag:NAME=VALUE."
-    if budget.spent and (subject == "*" or subject.endswith("=*")):
+    if budget.spent and budget.each:
         return f"{name} has spent={budget.spent} for every {kind} alike; give spent to a budget of one {kind}."
     return ""
 

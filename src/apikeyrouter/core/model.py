@@ -51,7 +51,7 @@ def nano(dollars: Decimal | str | int) -> int:
 
 def dollars(nanos: int) -> Decimal:
     """Exact dollars of nano-dollars."""
-    return Decimal(nanos).scaleb(-9).normalize() if nanos else Decimal(0)
+    return Decimal(nanos).scaleb(-9).normalize() + 0  # the sum writes 100 where normalize() alone writes 1E+2
 
 
 @dataclass(slots=True, kw_only=True)
