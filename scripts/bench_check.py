@@ -50,12 +50,16 @@ def ratios(results: list[dict[str, object]]) -> dict[str, float]:
     return found
 
 
+def slower(now: dict[str, float], stored: dict[str, float]) -> list[str]:
+    """The names whose ratio is worse than the stored one by more than the tolerance."""
+    return [name for name in sorted(now.keys() & stored.keys()) if now[name] > stored[name] * TOLERANCE]
+
+
 def worse(now: dict[str, float], stored: dict[str, float]) -> list[str]:
-    """One sentence for each ratio that is worse than its stored value by more than the tolerance, new or gone."""
+    """One sentence for each ratio that is slower, new or gone."""
     sentences = [
         f"{name}: {now[name]:.2f} times its reference, stored {stored[name]:.2f} ({now[name] / stored[name] - 1:+.0%})"
-        for name in sorted(now.keys() & stored.keys())
-        if now[name] > stored[name] * TOLERANCE
+        for name in slower(now, stored)
     ]
     sentences += [f"{name}: not stored yet; run with --store" for name in sorted(now.keys() - stored.keys())]
     return sentences + [f"{name}: stored, but no longer measured" for name in sorted(stored.keys() - now.keys())]
@@ -74,7 +78,7 @@ def main() -> int:
     stored: dict[str, float] = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     now = measure()
     for _ in range(RUNS - 1):
-        if not store and not worse(now, stored):
+        if not store and not slower(now, stored):
             break
         now = best(now, measure())
     for name, ratio in sorted(now.items()):
