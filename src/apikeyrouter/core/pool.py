@@ -143,11 +143,11 @@ class Pool:
         freed = self._ended(taken_at, now)
         if self.bound:
             self.bound = self.bound + 1.0 / self.bound if self.bound < UNBOUNDED else 0.0
-        for w in self.windows if len(marks) == 2 * len(self.windows) else self.windows[: len(marks) // 2]:
+        for w, level in zip(self.windows, marks[::2], strict=False):
             n = need[w.of]
             w.flight -= n
             if w.holds or w.refund:
-                w.settle(n, actual[w.of], now)
+                w.settle(n, actual[w.of], taken_at, level, now)
                 freed = True
         return freed
 
