@@ -36,6 +36,17 @@ async def test_a_chat_completion_has_the_usage_that_its_text_has(talk) -> None:
     assert body["choices"][0]["finish_reason"] == "stop"
 
 
+async def test_without_a_maximum_the_default_is_charged_but_does_not_cut(talk) -> None:
+    response = await talk.client.post(
+        "/v1/chat/completions",
+        headers={**talk.key("a1"), "x-sim-output-tokens": "900", "x-sim-cached-tokens": "5"},
+        json={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 40}]},
+    )
+    assert response.json()["usage"]["completion_tokens"] == 900
+    assert response.json()["usage"]["prompt_tokens_details"]["cached_tokens"] == 5
+    assert response.headers["x-ratelimit-remaining-tokens"] == str(6_000 - 17 - 256)
+
+
 async def test_max_tokens_cuts_the_answer(talk) -> None:
     body = (await talk.chat(max_tokens=5)).json()
     assert body["usage"]["completion_tokens"] == 5
@@ -104,6 +115,11 @@ async def test_models_have_buckets_of_their_own_unless_they_share(talk) -> None:
     assert (await talk.chat(model="gpt-4o")).headers["x-ratelimit-remaining-requests"] == "59"
     await talk.chat("b1")
     assert (await talk.chat("b1", model="gpt-4o")).headers["x-ratelimit-remaining-requests"] == "5"
+
+
+async def test_a_dated_name_is_the_same_model(talk) -> None:
+    await talk.chat(model="gpt-4o-mini-2024-07-18")
+    assert (await talk.chat()).headers["x-ratelimit-remaining-requests"] == "58"
 
 
 async def test_a_small_bucket_that_starts_half_full(talk) -> None:

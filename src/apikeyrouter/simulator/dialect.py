@@ -15,19 +15,22 @@ from apikeyrouter.simulator.state import Reading, Refusal
 from apikeyrouter.simulator.wire import Answer, HeaderList, Json, Request, obj, whole
 from apikeyrouter.simulator.world import Stamp
 
-__all__ = ["Call", "Dialect", "Piece", "Problem", "asked_length"]
+__all__ = ["NO_MAXIMUM", "Call", "Dialect", "Piece", "Problem", "asked_length", "cached_tokens"]
 
 LENGTH_HEADER = "x-sim-output-tokens"
+CACHED_HEADER = "x-sim-cached-tokens"
+NO_MAXIMUM = 1_000_000_000
+"""The maximum of output of a request that names none, where the provider does not set one either."""
 
 
 @dataclass(slots=True)
 class Call:
     """A request that was understood.
 
-    `take` is charged at admission; `check` must have room but is charged as it is produced (`metered`).
-    `asked_output` is the request's own maximum (0: none named), `max_output` what counts as its maximum.
-    `output_tokens` is what will be produced, filled in by the turn from `wanted` or from the world's distribution;
-    `cut` says that the maximum ended it.
+    `take` is charged at admission; `check` must have room. What is produced is charged to the counts in `metered`.
+    `input_tokens` include the `cached_tokens` that were read from a prompt cache. `asked_output` is the request's
+    own maximum (0: none named), `max_output` what counts as its maximum. `output_tokens` is what will be produced,
+    filled in by the turn from `wanted` or from the world's distribution; `cut` says that the maximum ended it.
     """
 
     operation: str
@@ -37,11 +40,12 @@ class Call:
     check: dict[str, int] = field(default_factory=dict)
     stream: bool = False
     input_tokens: int = 0
+    cached_tokens: int = 0
     asked_output: int = 0
     max_output: int = 0
     wanted: int | None = None
     produces: bool = False
-    metered: bool = False
+    metered: tuple[str, ...] = ()
     output_tokens: int = 0
     cut: bool = False
     prompt: str = ""
@@ -100,16 +104,16 @@ class Dialect(Protocol):
     def stream_headers(self, call: Call) -> HeaderList: ...
 
     def headers(
-        self, stamp: Stamp, readings: Sequence[Reading], organisation: Organisation, took_ms: int
+        self, stamp: Stamp, readings: Sequence[Reading], organisation: Organisation | None, took_ms: int
     ) -> HeaderList:
-        """What every answer after authentication carries: the limits as they stood at admission, ids, timing."""
+        """What every answer carries: ids, timing, and, once the key is known, the limits as they stood at admission."""
         ...
 
-    def throttled(self, call: Call, stamp: Stamp, refusal: Refusal) -> Answer: ...
+    def throttled(self, call: Call, stamp: Stamp, refusal: Refusal, organisation: Organisation) -> Answer: ...
 
     def error(self, name: str, stamp: Stamp, call: Call | Problem) -> Answer: ...
 
-    def stream_error(self, name: str) -> bytes:
+    def stream_error(self, name: str, stamp: Stamp) -> bytes:
         """The event that reports a failure inside a stream."""
         ...
 
@@ -120,3 +124,8 @@ def asked_length(request: Request, body: dict[str, Json]) -> int | None:
     if found < 0:
         found = whole(obj(body.get("metadata")).get("sim_output_tokens"), -1)
     return None if found < 0 else found
+
+
+def cached_tokens(request: Request, input_tokens: int) -> int:
+    """How much of the input counts as read from a prompt cache: what the header `x-sim-cached-tokens` says."""
+    return min(input_tokens, whole(request.headers.get(CACHED_HEADER), 0))

@@ -69,11 +69,13 @@ def limits(
     shape: Shape = "bucket",
     burst_s: float | None = None,
     start: float = 1.0,
-    zone: str = "UTC",
+    zone: str | None = None,
 ) -> tuple[LimitSpec, ...]:
     """The usual limits by their usual names; `shape`, `burst_s` and `start` go for the ones per minute.
 
-    `rpd` is a continuous bucket of a day under `shape="bucket"` (as OpenAI's headers prove), else a day of `zone`.
+    `rpd` is a continuous bucket of a day under `shape="bucket"` (as OpenAI's headers prove) unless a `zone` is
+    named, at whose midnight the day ends (Gemini: America/Los_Angeles); under the other shapes a day of `zone` or of
+    UTC.
     """
     minute: tuple[tuple[str, Counts, int | None], ...] = (
         ("rpm", "requests", rpm),
@@ -87,8 +89,9 @@ def limits(
         if amount is not None
     ]
     if rpd is not None:
-        daily: Shape = "bucket" if shape == "bucket" else "day"
-        found.append(LimitSpec(name="rpd", counts="requests", amount=rpd, per_s=86_400.0, shape=daily, zone=zone))
+        daily: Shape = "bucket" if shape == "bucket" and zone is None else "day"
+        day = LimitSpec(name="rpd", counts="requests", amount=rpd, per_s=86_400.0, shape=daily, zone=zone or "UTC")
+        found.append(day)
     return tuple(found)
 
 
@@ -151,7 +154,8 @@ class Organisation:
     """Who owns quota. `dialect` is the API its keys speak: openai, anthropic, gemini or plain.
 
     `models` are globs of what it may use. `failures_count`: a request refused or failed still costs one request.
-    `headers` selects a plain API's rate limit headers: ietf, ietf-old, x, x-epoch or none.
+    `headers` selects a plain API's rate limit headers: ietf, ietf-old, x, x-epoch or none. `tier` is Gemini's: paid,
+    free.
     """
 
     id: str
@@ -167,6 +171,7 @@ class Organisation:
     max_in_flight: int | None = None
     headers: str = "ietf"
     price_nano: int = 500_000
+    tier: Literal["paid", "free"] = "paid"
     status: Literal["active", "unpaid"] = "active"
 
     def all_groups(self) -> tuple[LimitGroup, ...]:

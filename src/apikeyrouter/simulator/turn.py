@@ -7,6 +7,7 @@ leaves exactly one line in the record and gives back its place in flight.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -75,7 +76,6 @@ class Turn:
             return
         self.seen.key, self.seen.organisation = key.id, key.organisation.id
         self._organisation = key.organisation
-        self._stamp.organisation = key.organisation.id
         self._world.enter(key)
         try:
             await self._serve(key)
@@ -88,23 +88,24 @@ class Turn:
         if key.status != "alive":
             await self._send_answer(self._refuse("invalid_key", Problem("invalid_key")))
             return
+        self._stamp.organisation = key.organisation.id
         call = self._dialect.read(self._request, self._organisation.spec, self._world.spec.default_max_output)
         self.seen.model, self.seen.operation = call.model, call.operation
-        self._quota: Quota = self._organisation.quota(call.model)
-        problem = call if isinstance(call, Problem) else self._unfit(call)
+        model = self._model(call.model)
+        self._quota: Quota = self._organisation.quota(model.name if model else call.model)
+        problem = call if isinstance(call, Problem) else self._unfit(call, model)
         if problem is not None:
             self._world.charge_failure(self.seen, self._quota)
             await self._send_answer(self._refuse(problem.name, problem))
         elif isinstance(call, Call):
             await self._admit(call)
 
-    def _unfit(self, call: Call) -> Problem | None:
+    def _unfit(self, call: Call, model: Model | None) -> Problem | None:
         """What is wrong with a request that was understood: unpaid, no such model, or longer than the model reads."""
         name = ""
         if self._organisation.status == "unpaid":
             name = "unpaid"
         elif call.model != "-":
-            model = self._model(call.model)
             if model is None or not self._organisation.may_use(call.model):
                 name = "model_not_found"
             elif call.input_tokens + call.asked_output > model.context:
@@ -117,8 +118,10 @@ class Turn:
         return Problem(name, call.argument, call.model, call.operation) if name else None
 
     def _model(self, name: str) -> Model | None:
+        """The model of that name; a date at its end is the same model, with the same limits."""
         offered = [m for m in self._world.spec.models if m.dialect == self._dialect.name] or self._dialect.models
-        return next((model for model in offered if model.name == name), None)
+        plain = _DATED.sub("", name)
+        return next((model for model in offered if model.name in (name, plain)), None)
 
     async def _admit(self, call: Call) -> None:
         delay, fault = self._world.strike(self.seen)
@@ -126,7 +129,7 @@ class Turn:
         self._readings = self._world.readings(self._quota)
         if refusal is not None:
             self.seen.outcome, self.seen.reason = "throttled", refusal.reading.name
-            await self._send_answer(self._dialect.throttled(call, self._stamp, refusal))
+            await self._send_answer(self._dialect.throttled(call, self._stamp, refusal, self._organisation.spec))
             return
         call.settle_length(self._world.draw_output(self._organisation))
         self.seen.input_tokens = call.input_tokens
@@ -182,7 +185,7 @@ class Turn:
         await self._send({"type": "http.response.body", "body": answer.body})
 
     async def _stream(self, call: Call, fault: Fault | None, first_s: float, per_token_s: float) -> None:
-        kind, after = (fault.kind, fault.after) if fault else ("", -1)
+        kind = fault.kind if fault else ""
         gone = asyncio.ensure_future(self._gone()) if first_s or per_token_s else None
         try:
             await self._pause(first_s + (fault.seconds if fault and kind == "slow_headers" else 0.0))
@@ -192,22 +195,22 @@ class Turn:
             if kind == "empty_stream":
                 await self._send({"type": "http.response.body", "body": b""})
             else:
-                await self._send_pieces(call, kind, after, per_token_s, gone)
+                await self._send_pieces(call, fault, per_token_s, gone)
         finally:
             if gone is not None:
                 gone.cancel()
 
     async def _send_pieces(
-        self, call: Call, kind: str, after: int, per_token_s: float, gone: asyncio.Future[None] | None
+        self, call: Call, fault: Fault | None, per_token_s: float, gone: asyncio.Future[None] | None
     ) -> None:
         pieces = self._dialect.pieces(call, self._stamp, self._world.spec.chunk_tokens)
-        if not per_token_s and not kind:  # nothing to wait for: one write instead of hundreds
+        if not per_token_s and fault is None:  # nothing to wait for: one write instead of hundreds
             self._produced(call, call.output_tokens)
             await self._send({"type": "http.response.body", "body": b"".join(piece.data for piece in pieces)})
             return
         for number, piece in enumerate(pieces):
-            if number == after and kind in _MID_STREAM:
-                await self._break(kind)
+            if fault is not None and number == fault.after and fault.kind in _MID_STREAM:
+                await self._break(fault, piece.data)
                 return
             if per_token_s and piece.tokens:
                 await self._pause(per_token_s * piece.tokens)
@@ -218,18 +221,19 @@ class Turn:
             await self._part(piece.data)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _break(self, kind: str) -> None:
-        if kind == "drop":
+    async def _break(self, fault: Fault, next_piece: bytes) -> None:
+        if fault.kind == "drop":
             await self._drop()
             return
-        last = self._dialect.stream_error("server_error") if kind == "stream_error" else b'data: {"choices":[{"del'
+        broken = next_piece[: len(next_piece) // 2]
+        last = self._dialect.stream_error(fault.error, self._stamp) if fault.kind == "stream_error" else broken
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _produced(self, call: Call, tokens: int) -> None:
         if tokens:
             self.seen.output_tokens += tokens
             if call.metered:
-                self._world.produce(self.seen, self._quota, {"output": tokens})
+                self._world.produce(self.seen, self._quota, dict.fromkeys(call.metered, tokens))
 
     # -- errors
 
@@ -250,11 +254,12 @@ class Turn:
 
     def _headers(self) -> HeaderList:
         took_ms = round((self._world.clock.now() - self._stamp.arrived) * 1000)
-        return self._dialect.headers(self._stamp, self._readings, self._organisation.spec, took_ms)
+        known = self._organisation.spec if self._stamp.organisation else None
+        return self._dialect.headers(self._stamp, self._readings, known, took_ms)
 
     async def _send_answer(self, answer: Answer, *, with_headers: bool = True) -> None:
         self.seen.status = answer.status
-        if with_headers and self._stamp.organisation:
+        if with_headers:
             answer.headers = [*answer.headers, *self._headers()]
         await send_answer(self._send, answer)
 
@@ -296,6 +301,7 @@ class Turn:
         await cast(Callable[[], Awaitable[None]], drop)()
 
 
+_DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 _MID_STREAM = frozenset({"drop", "stream_error", "malformed"})
 
 

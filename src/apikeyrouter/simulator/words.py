@@ -66,15 +66,17 @@ def example_of(schema: Json, root: Json = None, depth: int = 0) -> Json:
 
 
 def _typed_example(spec: dict[str, Json], top: Json, depth: int) -> Json:
-    kinds = [kind for kind in items(spec.get("type")) if kind != "null"] or [spec.get("type")]
-    kind = text(kinds[0]) or ("object" if "properties" in spec else "string")
+    kinds = [kind for kind in items(spec.get("type")) if kind != "null"] or [
+        spec.get("type")
+    ]  # Gemini's are upper case
+    kind = text(kinds[0]).lower() or ("object" if "properties" in spec else "string")
     if kind == "object":
         return {name: example_of(sub, top, depth + 1) for name, sub in obj(spec.get("properties")).items()}
     if kind == "array":
         wanted = spec.get("minItems")
         return [example_of(spec.get("items", {}), top, depth + 1)] * (wanted if isinstance(wanted, int) else 1)
     least = spec.get("minimum")
-    return least if kind in ("integer", "number") and isinstance(least, int) else _SCALARS.get(kind.lower())
+    return least if kind in ("integer", "number") and isinstance(least, int) else _SCALARS.get(kind)
 
 
 def _referred(pointer: str, top: Json) -> Json:

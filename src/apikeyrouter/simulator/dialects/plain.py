@@ -82,13 +82,13 @@ class Plain:
         return []
 
     def headers(
-        self, stamp: Stamp, readings: Sequence[Reading], organisation: Organisation, took_ms: int
+        self, stamp: Stamp, readings: Sequence[Reading], organisation: Organisation | None, took_ms: int
     ) -> HeaderList:
-        style = _STYLES.get(organisation.headers)
+        style = _STYLES.get(organisation.headers) if organisation else None
         found: HeaderList = [(b"x-request-id", stamp.request_id.encode())]
         return found + style(readings, stamp) if style and readings else found
 
-    def throttled(self, call: Call, stamp: Stamp, refusal: Refusal) -> Answer:
+    def throttled(self, call: Call, stamp: Stamp, refusal: Refusal, organisation: Organisation) -> Answer:
         wait_s = -(-refusal.wait_ns // NS) if refusal.wait_ns != NEVER else 0
         retry: HeaderList = [(b"retry-after", b"%d" % wait_s)] if wait_s else []
         limit, name = refusal.reading.limit, refusal.reading.name
@@ -100,7 +100,7 @@ class Plain:
         status, code, message = _ERRORS.get(name, _ERRORS["server_error"])
         return _error(status, code, message.format(text=call.text if isinstance(call, Problem) else ""), [])
 
-    def stream_error(self, name: str) -> bytes:
+    def stream_error(self, name: str, stamp: Stamp) -> bytes:
         return b""
 
 

@@ -150,7 +150,7 @@ def _usage(call: Call) -> dict[str, Json]:
         "prompt_tokens": call.input_tokens,
         "completion_tokens": produced,
         "total_tokens": call.input_tokens + produced,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": call.cached_tokens, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": 0,
             "audio_tokens": 0,

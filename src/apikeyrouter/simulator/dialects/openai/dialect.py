@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from apikeyrouter.simulator.dialect import Call, Piece, Problem, asked_length
+from apikeyrouter.simulator.dialect import NO_MAXIMUM, Call, Piece, Problem, asked_length, cached_tokens
 from apikeyrouter.simulator.dialects.openai import chat, embeddings, limits, responses
 from apikeyrouter.simulator.spec import Model, Organisation
 from apikeyrouter.simulator.state import Reading, Refusal
@@ -15,6 +15,26 @@ from apikeyrouter.simulator.world import Stamp
 __all__ = ["OpenAI"]
 
 _CREATED = 1_700_000_000
+_CHAT_MODELS = {
+    "gpt-4o-mini": 128_000,
+    "gpt-4o": 128_000,
+    "gpt-4.1": 1_047_576,
+    "gpt-4.1-mini": 1_047_576,
+    "gpt-4.1-nano": 1_047_576,
+    "gpt-5": 400_000,
+    "gpt-5-mini": 400_000,
+    "gpt-5-nano": 400_000,
+    "gpt-5.4": 400_000,
+    "gpt-5.4-mini": 400_000,
+    "gpt-5.6-luna": 400_000,
+    "gpt-6-luna": 400_000,
+    "gpt-6-sol": 400_000,
+    "o3": 200_000,
+    "o4-mini": 200_000,
+    "gpt-4": 8_192,
+    "gpt-3.5-turbo": 16_385,
+    "gpt-3.5-turbo-instruct": 4_096,
+}
 _PATHS = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completion",
@@ -28,18 +48,9 @@ class OpenAI:
 
     name = "openai"
     models: tuple[Model, ...] = (
-        Model(name="gpt-4o-mini"),
-        Model(name="gpt-4o"),
-        Model(name="gpt-4.1", context=1_047_576),
-        Model(name="gpt-4.1-mini", context=1_047_576),
-        Model(name="gpt-4.1-nano", context=1_047_576),
-        Model(name="gpt-5", context=400_000),
-        Model(name="gpt-5-mini", context=400_000),
-        Model(name="gpt-5-nano", context=400_000),
-        Model(name="o4-mini", context=200_000),
-        Model(name="gpt-3.5-turbo-instruct", context=4_096),
-        Model(name="text-embedding-3-small", context=8_192, kind="embedding", dimensions=1536),
-        Model(name="text-embedding-3-large", context=8_192, kind="embedding", dimensions=3072),
+        *(Model(name=name, context=context) for name, context in _CHAT_MODELS.items()),
+        Model(name="text-embedding-3-small", context=8_192, kind="embedding", dimensions=1_536),
+        Model(name="text-embedding-3-large", context=8_192, kind="embedding", dimensions=3_072),
     )
 
     def claims(self, request: Request) -> bool:
@@ -63,6 +74,7 @@ class OpenAI:
         call = _READERS[operation](body, model, default_max_output)
         if isinstance(call, Call):
             call.wanted = asked_length(request, body)
+            call.cached_tokens = cached_tokens(request, call.input_tokens)
         return call
 
     def answer(self, call: Call, stamp: Stamp, organisation: Organisation) -> Answer:
@@ -91,17 +103,17 @@ class OpenAI:
         return [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
     def headers(
-        self, stamp: Stamp, readings: Sequence[Reading], organisation: Organisation, took_ms: int
+        self, stamp: Stamp, readings: Sequence[Reading], organisation: Organisation | None, took_ms: int
     ) -> HeaderList:
         return limits.headers(stamp, readings, organisation, took_ms)
 
-    def throttled(self, call: Call, stamp: Stamp, refusal: Refusal) -> Answer:
+    def throttled(self, call: Call, stamp: Stamp, refusal: Refusal, organisation: Organisation) -> Answer:
         return limits.throttled(call.model, stamp.organisation, refusal)
 
     def error(self, name: str, stamp: Stamp, call: Call | Problem) -> Answer:
         return limits.error(name, call.text if isinstance(call, Problem) else "", call.model)
 
-    def stream_error(self, name: str) -> bytes:
+    def stream_error(self, name: str, stamp: Stamp) -> bytes:
         return b"data: " + limits.error(name, "", "-").body + b"\n\n"
 
 
@@ -109,9 +121,7 @@ def _read_chat(body: dict[str, Json], model: str, default: int) -> Call | Proble
     if not isinstance(body.get("messages"), list) or not body["messages"]:
         return Problem("bad_request", "Missing required parameter: 'messages'.", model, "chat")
     asked = whole(body.get("max_completion_tokens"), whole(body.get("max_tokens"), 0))
-    return _producing(
-        "chat", body, model, chat.input_tokens(body), asked, asked or default, prompt=chat.last_words(body)
-    )
+    return _producing("chat", body, model, (chat.input_tokens(body), asked, default), prompt=chat.last_words(body))
 
 
 def _read_completion(body: dict[str, Json], model: str, default: int) -> Call | Problem:
@@ -124,7 +134,7 @@ def _read_completion(body: dict[str, Json], model: str, default: int) -> Call | 
         else ""
     )
     asked = whole(body.get("max_tokens"), 0)
-    return _producing("completion", body, model, tokens_in(words), asked, asked or 16, prompt=words)
+    return _producing("completion", body, model, (tokens_in(words), asked or 16, 16), prompt=words)
 
 
 def _read_responses(body: dict[str, Json], model: str, default: int) -> Call | Problem:
@@ -132,22 +142,22 @@ def _read_responses(body: dict[str, Json], model: str, default: int) -> Call | P
         return Problem("bad_request", "Missing required parameter: 'input'.", model, "responses")
     asked = whole(body.get("max_output_tokens"), 0)
     words = responses.input_text(body)
-    return _producing("responses", body, model, tokens_in(words) + 3, asked, asked or default, prompt=words)
+    return _producing("responses", body, model, (tokens_in(words) + 3, asked, default), prompt=words)
 
 
-def _producing(
-    operation: str, body: dict[str, Json], model: str, read: int, asked: int, most: int, *, prompt: str
-) -> Call:
+def _producing(operation: str, body: dict[str, Json], model: str, tokens: tuple[int, int, int], *, prompt: str) -> Call:
+    """A call that produces text; `tokens` are those read, those asked for (0: no maximum), and what is charged then."""
+    read, asked, default = tokens
     answers = max(1, whole(body.get("n"), 1))
     return Call(
         operation,
         model,
         body,
-        take={"requests": 1, "tokens": read + answers * most},
+        take={"requests": 1, "tokens": read + answers * (asked or default)},
         stream=body.get("stream") is True,
         input_tokens=read,
         asked_output=asked,
-        max_output=most,
+        max_output=asked or NO_MAXIMUM,
         produces=True,
         prompt=prompt,
     )

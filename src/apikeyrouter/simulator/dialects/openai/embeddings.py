@@ -12,7 +12,7 @@ from apikeyrouter.simulator.world import Stamp
 
 __all__ = ["body", "input_tokens"]
 
-_DIMENSIONS = {"text-embedding-3-large": 3072}
+_DIMENSIONS = {"text-embedding-3-large": 3_072}
 
 
 def _inputs(given: Json) -> list[str]:

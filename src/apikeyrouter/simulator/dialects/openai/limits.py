@@ -40,10 +40,10 @@ def go_duration(ns: int) -> str:
     return f"{minutes}m{seconds}" if minutes else seconds
 
 
-def headers(stamp: Stamp, readings: Sequence[Reading], organisation: Organisation, took_ms: int) -> HeaderList:
+def headers(stamp: Stamp, readings: Sequence[Reading], organisation: Organisation | None, took_ms: int) -> HeaderList:
     """What every answer after authentication carries."""
-    found: HeaderList = [
-        (b"openai-organization", organisation.id.encode()),
+    found: HeaderList = [(b"openai-organization", organisation.id.encode())] if organisation else []
+    found += [
         (b"openai-processing-ms", b"%d" % took_ms),
         (b"openai-version", b"2020-10-01"),
         (b"x-request-id", stamp.request_id.encode()),

@@ -134,7 +134,7 @@ def _words(call: Call) -> str:
 def _response(call: Call, stamp: Stamp, status: str, output: list[Json] | list[dict[str, Json]]) -> dict[str, Json]:
     usage: Json = {
         "input_tokens": call.input_tokens,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": call.cached_tokens},
         "output_tokens": call.output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": call.input_tokens + call.output_tokens,
