@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from apikeyrouter.errors import InvalidConfigurationError, MissingConfigurationError
-from apikeyrouter.simulator import Key, LimitSpec, World, arena, demo, limits, load
+from apikeyrouter.simulator import Key, LimitSpec, World, arena, demo, limits, load, providers
 from apikeyrouter.simulator.config import parse
+from apikeyrouter.simulator.server import describe
 
 WORLD = """
 seed: 7
@@ -84,7 +85,7 @@ def test_nothing_is_not_a_world(given: object) -> None:
 
 
 def test_what_is_not_there_and_what_is_not_yaml(tmp_path: Path) -> None:
-    with pytest.raises(MissingConfigurationError, match="presets are demo, arena"):
+    with pytest.raises(MissingConfigurationError, match="presets are demo, arena, providers"):
         load("no-such-thing")
     path = tmp_path / "broken.yaml"
     path.write_text("a: [")
@@ -104,6 +105,15 @@ def test_the_presets_are_what_they_say() -> None:
     assert len(World(arena()).keys) == 8
     assert sum(org.dialect == "openai" for org in demo().organisations) == 3
     assert load("arena") == arena()
+    assert {org.dialect for org in providers().organisations} == {"openai", "anthropic", "gemini", "plain"}
+    assert len(World(providers()).keys) == 16
+
+
+def test_material_of_ones_own_is_not_shown_again() -> None:
+    world = World(parse({"organisations": {"a": {"keys": ["made-up", {"id": "mine", "material": "brought-along"}]}}}))
+    shown = describe(world, "http://127.0.0.1:1")
+    assert world.secret("made-up") in shown
+    assert "brought-along" not in shown + repr(world.spec)
 
 
 def test_the_command_serves_and_says_where() -> None:

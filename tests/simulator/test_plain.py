@@ -8,7 +8,7 @@ from base64 import b64encode
 import httpx
 import pytest
 
-from apikeyrouter.simulator import Organisation, SimulatorApp, VirtualClock, World, limits
+from apikeyrouter.simulator import LimitSpec, Organisation, SimulatorApp, VirtualClock, World, limits
 
 
 async def test_a_window_that_is_used_up_answers_429_until_the_minute_ends(talk, clock: VirtualClock) -> None:
@@ -66,7 +66,7 @@ async def test_services_have_windows_of_their_own(talk, world: World) -> None:
         ("none", {}),
     ],
 )
-async def test_header_styles(style: str, expected: dict[str, str]) -> None:
+async def test_how_headers_are_written(style: str, expected: dict[str, str]) -> None:
     account = Organisation(id="o", keys=("k",), dialect="plain", limits=limits(rpm=3, shape="fixed"), headers=style)
     world = World([account], clock=VirtualClock())
     async with httpx.AsyncClient(
@@ -75,3 +75,35 @@ async def test_header_styles(style: str, expected: dict[str, str]) -> None:
         answered = await client.get("/geo/v1/geocode", params={"q": "x"}, headers={"x-api-key": world.secret("k")})
     found = {name: value for name, value in answered.headers.items() if "ratelimit" in name}
     assert (answered.status_code, found) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"), [("seconds", "60"), ("date", "Thu, 01 Jan 2026 00:01:00 GMT"), ("none", None)]
+)
+async def test_the_time_to_retry_has_two_spellings(style: str, expected: str | None) -> None:
+    account = Organisation(id="o", keys=("k",), dialect="plain", limits=limits(rpm=1, shape="fixed"), retry_after=style)
+    world = World([account], clock=VirtualClock())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=SimulatorApp(world)), base_url="http://sim"
+    ) as client:
+        for _ in range(2):
+            answered = await client.get("/geo/v1/geocode", params={"q": "x"}, headers={"x-api-key": world.secret("k")})
+    assert (answered.status_code, answered.headers.get("retry-after")) == (429, expected)
+
+
+async def test_a_month_is_a_quota_too() -> None:
+    monthly = LimitSpec(name="calls", counts="requests", amount=2, per_s=30 * 86_400.0, shape="month")
+    world = World(
+        [Organisation(id="o", keys=("k",), dialect="plain", limits=(monthly,))], clock=(clock := VirtualClock())
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=SimulatorApp(world)), base_url="http://sim"
+    ) as client:
+
+        async def ask() -> int:
+            headers = {"x-api-key": world.secret("k")}
+            return (await client.get("/geo/v1/geocode", params={"q": "x"}, headers=headers)).status_code
+
+        assert [await ask() for _ in range(3)] == [200, 200, 403]
+        clock.advance(31 * 86_400.0)
+        assert await ask() == 200

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apikeyrouter.simulator.record import excess
-from apikeyrouter.simulator.window import NEVER, Bucket, FixedWindow, day_end, period_end
+from apikeyrouter.simulator.window import NEVER, Bucket, FixedWindow, day_end, month_end, period_end
 
 NS = 1_000_000_000
 MINUTE = 60 * NS
@@ -94,7 +94,7 @@ def test_the_header_law_holds_for_what_is_shown(limit: int, spent: int) -> None:
 
 @given(st.integers(1, 1000), steps)
 def test_a_fixed_window_never_gives_more_than_its_limit_in_a_period(limit: int, asks: list[tuple[int, int]]) -> None:
-    window, now, taken = FixedWindow("rpm", "requests", limit=limit, end_of=period_end(MINUTE)), 17, {}
+    window, now, taken = FixedWindow("rpm", "requests", limit=limit, per_ns=MINUTE, end_of=period_end(MINUTE)), 17, {}
     for pause, amount in asks:
         now += pause
         wait = window.wait(now, amount)
@@ -134,3 +134,15 @@ def test_a_limit_of_nothing_admits_nothing_ever() -> None:
 def test_days_end_at_midnight_of_their_zone(now: datetime, hours: int) -> None:
     at = int(now.timestamp()) * NS
     assert day_end("America/Los_Angeles")(at) - at == hours * 3600 * NS
+
+
+@pytest.mark.parametrize(
+    ("now", "end"),
+    [
+        (datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)),
+        (datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)),
+        (datetime(2026, 4, 30, 12, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)),
+    ],
+)
+def test_months_end_before_their_first_day(now: datetime, end: datetime) -> None:
+    assert month_end("UTC")(int(now.timestamp()) * NS) == int(end.timestamp()) * NS

@@ -1,5 +1,5 @@
-"""`python -m apikeyrouter.simulator [demo | arena | world.yaml]`: serve a simulated world on loopback and say how to
-use it."""
+"""`python -m apikeyrouter.simulator [demo | arena | providers | world.yaml]`: serve a simulated world on loopback
+and say how to use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apikeyrouter.simulator.world import World
 def main(argv: list[str] | None = None) -> int:
     """Serve until interrupted; 2 when the configuration or the installation is at fault."""
     parser = argparse.ArgumentParser(prog="apikeyrouter simulate", description=__doc__)
-    parser.add_argument("world", nargs="?", default="demo", help="a preset (demo, arena) or a YAML file")
+    parser.add_argument("world", nargs="?", default="demo", help="a preset (demo, arena, providers) or a YAML file")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8089, help="0 takes any free one")
     given = parser.parse_args(argv)

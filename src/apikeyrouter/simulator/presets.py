@@ -1,10 +1,10 @@
-"""Worlds that need no configuration: the demonstration's, and the benchmarks' arena."""
+"""Worlds that need no configuration: the demonstration's, the benchmarks' arena, and one with every dialect."""
 
 from __future__ import annotations
 
 from apikeyrouter.simulator.spec import Key, Latency, Organisation, OutputLength, WorldSpec, limits
 
-__all__ = ["PRESETS", "arena", "demo"]
+__all__ = ["PRESETS", "arena", "demo", "providers"]
 
 
 def demo() -> WorldSpec:
@@ -51,4 +51,27 @@ def arena() -> WorldSpec:
     return WorldSpec(organisations=tuple(organisations), latency=Latency(first_s=0.02))
 
 
-PRESETS = {"demo": demo, "arena": arena}
+def providers() -> WorldSpec:
+    """Two organisations of every dialect, two keys each: what a first look at the simulator needs.
+
+    Key ids: openai-1 to openai-4, and so on for anthropic, gemini and plain (1 and 2 belong together, 3 and 4).
+    """
+    usual = {
+        "openai": limits(rpm=500, tpm=200_000),
+        "anthropic": limits(rpm=50, itpm=50_000, otpm=10_000),
+        "gemini": limits(rpm=150, tpm=1_000_000, rpd=1_500, zone="America/Los_Angeles"),
+        "plain": limits(rpm=60, rpd=1_000, shape="fixed"),
+    }
+    organisations = tuple(
+        Organisation(id=f"{dialect}-{name}", keys=_pair(dialect, first), dialect=dialect, limits=given)
+        for dialect, given in usual.items()
+        for name, first in (("a", 1), ("b", 3))
+    )
+    return WorldSpec(organisations=organisations, latency=Latency(first_s=0.2, per_token_s=0.01, sigma=0.3))
+
+
+def _pair(dialect: str, first: int) -> tuple[str, str]:
+    return f"{dialect}-{first}", f"{dialect}-{first + 1}"
+
+
+PRESETS = {"demo": demo, "arena": arena, "providers": providers}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from apikeyrouter.errors import MissingDependencyError
 from apikeyrouter.simulator.app import SimulatorApp
 from apikeyrouter.simulator.spec import WorldSpec
+from apikeyrouter.simulator.state import KeyState, material_of
 from apikeyrouter.simulator.turn import DROP
 from apikeyrouter.simulator.wire import Receive, Scope, Send
 from apikeyrouter.simulator.world import World
@@ -62,8 +63,14 @@ def describe(world: World, url: str) -> str:
     found = {org.spec.dialect for org in world.organisations.values()}
     lines = [f"Simulated providers on {url} (state: {url}/_sim/state; interrupt to stop)"]
     lines += [f"  {dialect:<10} {url}{path}" for dialect, path in _BASES.items() if dialect in found]
-    lines += [f"  {key.id:<10} {key.organisation.id:<10} {key.status:<8} {key.material}" for key in world.keys.values()]
+    lines += [f"  {key.id:<10} {key.organisation.id:<10} {key.status:<8} {_shown(key)}" for key in world.keys.values()]
     return "\n".join(lines) + "\n"
+
+
+def _shown(key: KeyState) -> str:
+    """The material if the simulator made it up; whoever brought their own knows it."""
+    made_up = key.material == material_of(key.id, key.organisation.spec.dialect)
+    return key.material if made_up else "(the material given in the configuration)"
 
 
 _BASES = {

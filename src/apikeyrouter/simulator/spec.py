@@ -5,12 +5,13 @@ The live counterparts (levels, counters, revoked keys) are in `state.py`; readin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from apikeyrouter.simulator.clock import NS
 from apikeyrouter.simulator.faults import Fault
-from apikeyrouter.simulator.window import Bucket, FixedWindow, Window, day_end, period_end
+from apikeyrouter.simulator.window import Bucket, FixedWindow, Window, day_end, month_end, period_end
 
 __all__ = [
     "Foreign",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 Counts = Literal["requests", "tokens", "input", "output"]
-Shape = Literal["bucket", "fixed", "day"]
+Shape = Literal["bucket", "fixed", "day", "month"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,8 @@ class LimitSpec:
     """One limit: `amount` of what it `counts`, per `per_s` seconds.
 
     `burst_s` is how many seconds' worth a bucket holds (None: the whole period; 15 of 60 is a provider that smooths).
-    `start` is the share that is there at the beginning: 1.0 full. A `day` ends at midnight in `zone`.
+    `start` is the share that is there at the beginning: 1.0 full. A `day` or `month` ends at midnight
+    in `zone`.
     """
 
     name: str
@@ -54,9 +56,14 @@ class LimitSpec:
             return Bucket(
                 self.name, self.counts, limit=self.amount, per_ns=per_ns, capacity=capacity, born=born, start=self.start
             )
-        end_of = day_end(self.zone) if self.shape == "day" else period_end(per_ns)
+        end_of = self._end_of(per_ns)
         used = round(self.amount * (1.0 - self.start))
-        return FixedWindow(self.name, self.counts, limit=self.amount, end_of=end_of, used=used)
+        return FixedWindow(self.name, self.counts, limit=self.amount, per_ns=per_ns, end_of=end_of, used=used)
+
+    def _end_of(self, per_ns: int) -> Callable[[int], int]:
+        if self.shape == "fixed":
+            return period_end(per_ns)
+        return day_end(self.zone) if self.shape == "day" else month_end(self.zone)
 
 
 def limits(
@@ -109,7 +116,7 @@ class Key:
     """One key of an organisation. Without `material` it gets one that follows from its id; it is not a secret."""
 
     id: str
-    material: str = ""
+    material: str = field(default="", repr=False)
     status: Literal["alive", "dead", "revoked"] = "alive"
 
 
@@ -154,8 +161,8 @@ class Organisation:
     """Who owns quota. `dialect` is the API its keys speak: openai, anthropic, gemini or plain.
 
     `models` are globs of what it may use. `failures_count`: a request refused or failed still costs one request.
-    `headers` selects a plain API's rate limit headers: ietf, ietf-old, x, x-epoch or none. `tier` is Gemini's: paid,
-    free.
+    `headers` and `retry_after` select how a plain API speaks of limits, `price_nano` its price for a request in
+    nano-dollars. `tier` is Gemini's.
     """
 
     id: str
@@ -169,7 +176,8 @@ class Organisation:
     foreign: Foreign | None = None
     failures_count: bool = True
     max_in_flight: int | None = None
-    headers: str = "ietf"
+    headers: Literal["ietf", "ietf-old", "x", "x-epoch", "none"] = "ietf"
+    retry_after: Literal["seconds", "date", "none"] = "seconds"
     price_nano: int = 500_000
     tier: Literal["paid", "free"] = "paid"
     status: Literal["active", "unpaid"] = "active"

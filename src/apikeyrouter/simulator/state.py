@@ -15,12 +15,12 @@ from apikeyrouter.simulator.record import Counters
 from apikeyrouter.simulator.spec import Foreign, Key, LimitGroup, Organisation
 from apikeyrouter.simulator.window import NEVER, Bucket, Window
 
-__all__ = ["KeyState", "OrganisationState", "Quota", "Reading", "Refusal"]
+__all__ = ["KeyState", "OrganisationState", "Quota", "Reading", "Refusal", "material_of"]
 
 
 @dataclass(slots=True, frozen=True)
 class Reading:
-    """One window as a header shows it; `reset_ns` is the time until it is as good as new."""
+    """One window as a header shows it; `reset_ns` is the time until it is as good as new, `per_ns` its period."""
 
     name: str
     counts: str
@@ -28,6 +28,7 @@ class Reading:
     capacity: int
     remaining: int
     reset_ns: int
+    per_ns: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,7 +91,15 @@ _ONE_REQUEST: Mapping[str, int] = {"requests": 1}
 
 
 def _reading(window: Window, now: int) -> Reading:
-    return Reading(window.name, window.counts, window.limit, window.capacity, window.remaining(now), window.reset(now))
+    return Reading(
+        window.name,
+        window.counts,
+        window.limit,
+        window.capacity,
+        window.remaining(now),
+        window.reset(now),
+        window.per_ns,
+    )
 
 
 def _later(a: Refusal | None, b: Refusal) -> Refusal:

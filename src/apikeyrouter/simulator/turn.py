@@ -142,7 +142,7 @@ class Turn:
         most, now = self._organisation.spec.max_in_flight, self._organisation.counters.in_flight
         if most is None or now <= most:
             return None
-        return Refusal(Reading("concurrency", "requests", most, most, 0, NS), 1, NS)
+        return Refusal(Reading("concurrency", "requests", most, most, 0, NS, NS), 1, NS)
 
     async def _perform(self, call: Call, fault: Fault | None, first_s: float, per_token_s: float) -> None:
         kind = fault.kind if fault else ""

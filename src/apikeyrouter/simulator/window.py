@@ -7,13 +7,13 @@ is an integer and nothing drifts. No window knows who is asking, which header sh
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from apikeyrouter.simulator.clock import NS
 
-__all__ = ["NEVER", "Bucket", "FixedWindow", "Window", "day_end", "period_end"]
+__all__ = ["NEVER", "Bucket", "FixedWindow", "Window", "day_end", "month_end", "period_end"]
 
 NEVER = -1
 """The wait of a request that is larger than the window itself."""
@@ -23,13 +23,14 @@ class Window(Protocol):
     """One limit. `now` is nanoseconds since the epoch; amounts are whole requests or tokens.
 
     `counts` names what it counts: requests, tokens, input or output. `limit` is what is advertised, `capacity` what it
-    can hold at once.
+    can hold at once, `per_ns` the length of its period (nominal where months and days differ).
     """
 
     name: str
     counts: str
     limit: int
     capacity: int
+    per_ns: int
 
     def fits(self, now: int, amount: int) -> bool: ...
 
@@ -117,10 +118,13 @@ class Bucket:
 class FixedWindow:
     """Counts up to `limit` until `end_of(now)`, then starts from nothing: Azure's minutes, days of a zone."""
 
-    __slots__ = ("_end", "_end_of", "_used", "capacity", "counts", "limit", "name")
+    __slots__ = ("_end", "_end_of", "_used", "capacity", "counts", "limit", "name", "per_ns")
 
-    def __init__(self, name: str, counts: str, *, limit: int, end_of: Callable[[int], int], used: int = 0) -> None:
+    def __init__(
+        self, name: str, counts: str, *, limit: int, per_ns: int, end_of: Callable[[int], int], used: int = 0
+    ) -> None:
         self.name = name
+        self.per_ns = per_ns
         self.counts = counts
         self.limit = limit
         self.capacity = limit
@@ -165,10 +169,23 @@ def period_end(per_ns: int) -> Callable[[int], int]:
 def day_end(zone: str) -> Callable[[int], int]:
     """Windows that end at midnight of a zone, daylight saving included (a day is not always 86,400 s)."""
     place = ZoneInfo(zone)
+    return lambda now: _midnight(_date(now, place) + timedelta(days=1), place)
+
+
+def month_end(zone: str) -> Callable[[int], int]:
+    """Windows that end at midnight before the first day of a month, in a zone."""
+    place = ZoneInfo(zone)
 
     def end(now: int) -> int:
-        here = datetime.fromtimestamp(now // NS, UTC).astimezone(place)
-        midnight = datetime.combine(here.date() + timedelta(days=1), datetime.min.time(), place)
-        return int(midnight.timestamp()) * NS
+        today = _date(now, place)
+        return _midnight(date(today.year + today.month // 12, today.month % 12 + 1, 1), place)
 
     return end
+
+
+def _date(now: int, place: ZoneInfo) -> date:
+    return datetime.fromtimestamp(now // NS, UTC).astimezone(place).date()
+
+
+def _midnight(day: date, place: ZoneInfo) -> int:
+    return int(datetime.combine(day, datetime.min.time(), place).timestamp()) * NS

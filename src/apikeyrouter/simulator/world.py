@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from math import exp
 from random import Random
 from threading import Lock
@@ -54,11 +55,13 @@ class World:
         self.clock: Clock = clock or LoopClock()
         self.faults = Faults(self.spec.seed, self.spec.faults)
         self.record = Record(self.spec.record_size)
-        self.unknown_keys = 0
         self._lock = Lock()
         self._rng = Random(self.spec.seed)
-        self._number = 0
-        self._born = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._numbers, self._number, self._born = count(1), 0, 0
+        self.unknown_keys = 0
         self._build()
 
     def _build(self) -> None:
@@ -130,7 +133,7 @@ class World:
     # -- one request
 
     def stamp(self) -> Stamp:
-        self._number += 1
+        self._number = next(self._numbers)
         arrived = self.now_ns() / NS
         return Stamp(self._number, f"req_{self.spec.seed:08x}{self._number:016x}", arrived)
 
@@ -223,8 +226,7 @@ class World:
     def reset(self) -> None:
         """Full buckets, living keys, no counters, no record, the faults of the beginning."""
         with self._lock:
-            self._build()
-            self._born = self._number = self.unknown_keys = 0
+            self._start()
             self.record.clear()
             self.faults = Faults(self.spec.seed, self.spec.faults)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
+from email.utils import formatdate
 from urllib.parse import parse_qsl
 from zlib import crc32
 
@@ -90,10 +91,11 @@ class Plain:
 
     def throttled(self, call: Call, stamp: Stamp, refusal: Refusal, organisation: Organisation) -> Answer:
         wait_s = -(-refusal.wait_ns // NS) if refusal.wait_ns != NEVER else 0
-        retry: HeaderList = [(b"retry-after", b"%d" % wait_s)] if wait_s else []
+        again = formatdate(stamp.arrived + wait_s, usegmt=True) if organisation.retry_after == "date" else str(wait_s)
+        retry: HeaderList = [(b"retry-after", again.encode())] if wait_s and organisation.retry_after != "none" else []
         limit, name = refusal.reading.limit, refusal.reading.name
-        if refusal.reading.name in _LONG:
-            return _error(403, "quota", f"The {_LONG[name]} quota of {limit} requests is used up.", [])
+        if refusal.reading.per_ns >= _DAY_NS:
+            return _error(403, "quota", f"The quota of {limit} requests ({name}) is used up.", [])
         return _error(429, "rate_limited", f"At most {limit} requests ({name}); try again in {wait_s} s.", retry)
 
     def error(self, name: str, stamp: Stamp, call: Call | Problem) -> Answer:
@@ -104,7 +106,6 @@ class Plain:
         return b""
 
 
-_LONG = {"rpd": "daily", "rpmonth": "monthly"}
 _ERRORS = {
     "no_key": (401, "unauthorized", "No API key was given."),
     "invalid_key": (401, "unauthorized", "The API key is not valid."),
@@ -170,12 +171,8 @@ def _tightest(readings: Sequence[Reading]) -> Reading:
     return min(readings, key=lambda reading: reading.remaining)
 
 
-def _window_s(reading: Reading) -> int:
-    return {"rpm": 60, "rpd": 86_400}.get(reading.name, 60)
-
-
 def _ietf(readings: Sequence[Reading], stamp: Stamp) -> HeaderList:
-    policies = ", ".join(f'"{r.name}";q={r.limit};w={_window_s(r)}' for r in readings)
+    policies = ", ".join(f'"{r.name}";q={r.limit};w={r.per_ns // NS}' for r in readings)
     levels = ", ".join(f'"{r.name}";r={r.remaining};t={_seconds(r.reset_ns)}' for r in readings)
     return [(b"ratelimit-policy", policies.encode()), (b"ratelimit", levels.encode())]
 

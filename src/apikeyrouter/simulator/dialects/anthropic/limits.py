@@ -19,6 +19,7 @@ from apikeyrouter.simulator.world import Stamp
 
 __all__ = ["error", "headers", "throttled"]
 
+_DAY_NS = 86_400 * NS
 _SHOWN = {"requests": b"requests", "input": b"input-tokens", "output": b"output-tokens", "tokens": b"tokens"}
 _UNIT = {"requests": "requests", "input": "input tokens", "output": "output tokens", "tokens": "tokens"}
 _MORE = (
@@ -46,7 +47,9 @@ def _sum_of_tokens(readings: Sequence[Reading]) -> list[Reading]:
     limit, capacity, left = (
         sum(amounts) for amounts in zip(*((r.limit, r.capacity, r.remaining) for r in both), strict=True)
     )
-    return [Reading("tokens", "tokens", limit, capacity, left, max(reading.reset_ns for reading in both))]
+    return [
+        Reading("tokens", "tokens", limit, capacity, left, max(reading.reset_ns for reading in both), both[0].per_ns)
+    ]
 
 
 def _three(reading: Reading, stamp: Stamp) -> HeaderList:
@@ -65,7 +68,7 @@ def _three(reading: Reading, stamp: Stamp) -> HeaderList:
 def throttled(model: str, stamp: Stamp, refusal: Refusal) -> Answer:
     """429 for a window, with `retry-after` in whole seconds; none for a request that is larger than the window."""
     window = refusal.reading
-    limit = f"{window.limit:,} {_UNIT[window.counts]} per {'day' if window.name.endswith('d') else 'minute'}"
+    limit = f"{window.limit:,} {_UNIT[window.counts]} per {'minute' if window.per_ns < _DAY_NS else 'day'}"
     where = f"(org: {stamp.organisation}, model: {model})"
     answer = _error(
         429,

@@ -53,12 +53,13 @@ _QUOTAS = {
     ),
 }
 _SHORT_S = 38
+_DAY_NS = 86_400 * NS
 
 
 def throttled(model: str, tier: str, refusal: Refusal) -> Answer:
     """429 RESOURCE_EXHAUSTED; without RetryInfo for a request that is larger than the window."""
     window, free = refusal.reading, tier == "free"
-    daily = window.name.endswith("d")
+    daily = window.per_ns >= _DAY_NS
     counts = "requests" if window.counts == "requests" else "tokens"
     metric, quota_id = _QUOTAS.get((counts, daily, free), _QUOTAS[(counts, False, free)])
     violation: Json = {
