@@ -1,8 +1,9 @@
 """Send a request until it succeeds, fails for good, or its one deadline passes.
 
-Each attempt is a lease of its own. What failed decides where the next may go (core/retry.py). A refused key is judged
-only when another key has shown whether the key or the provider is at fault: the same refusal under two keys, and no
-success, blames the provider. A stream may change key until the first content has reached the caller, never after.
+Each attempt is a lease of its own. What failed decides where the next may go (core/retry.py). Asking a provider again
+is paid from its retry budget and waits first; going to another provider costs nothing and waits for nothing. A refused
+key is judged only when another key has shown whether the key or the provider is at fault: the same refusal under two
+keys of a provider, and no success there, blames the provider. A stream may change key until its answer begins.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import TYPE_CHECKING, Final
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease, Settlement
 from apikeyrouter.core.model import Request, Usage, dollars
-from apikeyrouter.core.retry import BACKS_OFF, NEXT, Attempts, Next, RetryBudget, backoff
+from apikeyrouter.core.retry import BACKS_OFF, Attempts, Next, RetryBudget, backoff
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.errors import (
     AuthenticationError,
+    ConfigurationError,
     InvalidRequestError,
+    MissingConfigurationError,
     ProviderError,
     ProviderTimeoutError,
-    QuotaExhaustedError,
     RateLimitError,
     RoutingError,
     ServiceUnavailableError,
@@ -116,7 +118,7 @@ class Errand:
         self.deadline = self.router.now() + timeout
         self.attempts = Attempts()
         self.open_verdicts: list[tuple[Lease, Failure]] = []
-        self.spent = 0
+        self.paid: str | None = None
         self.last: ProviderError | None = None
 
     @property
@@ -124,28 +126,40 @@ class Errand:
         return self.deadline - self.router.now()
 
     async def lease(self) -> Lease:
-        """The next attempt's lease. When nobody is left to try, the last attempt's failure is the answer."""
-        attempts = self.attempts if self.attempts.count else None
+        """The next attempt's lease. When nobody is left to try in time, the last attempt's failure is the answer."""
+        paid, self.paid = self.paid, None
         try:
-            if self.wait:
-                room = self.dispatcher.rooms.here()
-                return await room.acquire(self.request, self.measure, attempts, self.deadline)
-            return self.router.acquire(self.request, measure=self.measure, attempts=attempts, timeout_s=self.left)
-        except QuotaExhaustedError:
+            lease = await self._acquire()
+        except BaseException as error:
+            self._refund(paid)
             self.judge_all()
-            raise
-        except RoutingError as error:
-            self.judge_all()
-            if self.last is None:
+            if self.last is None or not isinstance(error, RoutingError):
                 raise
+            if error.retry_after is not None:
+                self.last.retry_after = error.retry_after
             raise self.last from error
+        if lease.provider != paid:
+            self._refund(paid)
+        return lease
+
+    async def _acquire(self) -> Lease:
+        attempts = self.attempts if self.attempts.count else None
+        if self.wait:
+            return await self.dispatcher.rooms.here().acquire(self.request, self.measure, attempts, self.deadline)
+        return self.router.acquire(self.request, measure=self.measure, attempts=attempts, timeout_s=self.left)
 
     def call(self, lease: Lease) -> Call:
+        """The attempt, ready to send. Raises MissingConfigurationError for a key that has no material here."""
+        if lease.reveal is None:
+            raise MissingConfigurationError(
+                f"Key '{lease.key_id}' was registered without a secret, so nothing can be sent with it; "
+                f"give it one with rotate_key."
+            )
         return Call(
             operation=self.request.operation,
             model=lease.model,
             body=self.body,
-            secret=self.router.secrets[lease.key_id] if lease.reveal is None else _Held(lease),
+            secret=_Held(lease),
             timeout=max(0.001, self.left),
             request_id=self.request.request_id or lease.decision.id,
             attempt=self.attempts.count + 1,
@@ -155,12 +169,10 @@ class Errand:
         return self.dispatcher.adapters[lease.provider]
 
     def settle(self, lease: Lease, answer: Answer | ChunkStream, usage: Usage | None) -> Settlement | None:
-        """An attempt succeeded: whoever was refused before it was refused for a reason of its own."""
+        """An attempt succeeded: whoever its provider refused before was refused for a reason of its own."""
         readings = self.adapter(lease).limits(answer.headers)
         done = self.router.settle(lease, usage, readings=readings, first_byte_s=answer.first_byte_s)
-        for refused, failure in self.open_verdicts:
-            self.router.judge(refused, failure)
-        self.open_verdicts.clear()
+        self.judge_all(served=lease.provider)
         return done
 
     async def failed(self, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
@@ -177,14 +189,19 @@ class Errand:
             provider=lease.provider,
             model=lease.model,
             settings=self.router.settings.retry,
+            elsewhere=any(c.deployment.provider != lease.provider for c in lease.decision.roster.candidates),
         )
         self.last = error_of(failure, lease, self.attempts)
         self._charge(lease, failure)
-        if step is Next.STOP or self.left <= 0 or not self._afford(lease.provider, failure):
+        if step is Next.ANY:
+            self._pay(lease.provider)
+        pause = self._pause(lease, failure)
+        if step is Next.STOP or pause >= self.left:
+            self._refund(self.paid)
             self.judge_all()
             raise self.last
-        if failure.kind in BACKS_OFF:
-            await self._back_off()
+        if pause:
+            await self.router.clock.sleep(pause)
 
     def _charge(self, lease: Lease, failure: Failure) -> None:
         """An attempt whose outcome is unknown counts against max_cost: it may have been billed."""
@@ -192,19 +209,31 @@ class Errand:
             left = self.request.max_cost - dollars(lease.cost_held or lease.decision.cost or 0)
             self.request.max_cost = max(Decimal(0), left)
 
-    def _afford(self, provider: str, failure: Failure) -> bool:
-        """Retries of a provider's own faults are paid from its budget; leaving a key or pool costs it nothing."""
-        return NEXT[failure.kind] is not Next.ANY or self.dispatcher.retry_budget(provider).spend()
+    def _pay(self, provider: str) -> None:
+        """Take a retry from the provider's budget; without one only others may be asked."""
+        if self.dispatcher.retry_budget(provider).spend():
+            self.paid = provider
+        else:
+            self.attempts.avoid_providers.add(provider)
 
-    async def _back_off(self) -> None:
-        pause = backoff(self.attempts.provider_faults, self.router.chance(), self.router.settings.retry)
-        await self.router.clock.sleep(min(pause, max(0.0, self.left)))
+    def _refund(self, paid: str | None) -> None:
+        if paid is not None:
+            self.dispatcher.retry_budget(paid).refund()
 
-    def judge_all(self) -> None:
-        """Nobody succeeded: one refused key is at fault itself; the same refusal under several blames the provider."""
-        keys = {lease.key_id for lease, _ in self.open_verdicts}
+    def _pause(self, lease: Lease, failure: Failure) -> float:
+        """Seconds before the same provider may be asked again: its own wish, or a growing random time."""
+        if failure.kind not in BACKS_OFF or self.attempts.avoids(lease.provider, lease.model):
+            return 0.0
+        own = backoff(self.attempts.provider_faults, self.router.chance(), self.router.settings.retry)
+        return max(own, failure.retry_after or 0.0)
+
+    def judge_all(self, served: str | None = None) -> None:
+        """Close the open verdicts. Where a provider `served`, or refused only one key, the keys are at fault."""
+        refused: dict[str, set[str]] = {}
+        for lease, _ in self.open_verdicts:
+            refused.setdefault(lease.provider, set()).add(lease.key_id)
         for lease, failure in self.open_verdicts:
-            if len(keys) == 1:
+            if lease.provider == served or len(refused[lease.provider]) == 1:
                 self.router.judge(lease, failure)
             else:
                 self.router.judge(lease, Failure(kind=Kind.SERVER_ERROR, status=failure.status, code=failure.code))
@@ -257,8 +286,9 @@ class Dispatcher:
     async def _send(self, errand: Errand, lease: Lease) -> Answer:
         try:
             return await errand.adapter(lease).send(errand.call(lease))
-        except InvalidRequestError:
+        except (InvalidRequestError, ConfigurationError):
             self.router.release(lease)
+            errand.judge_all()
             raise
         except BaseException:
             # Cancelled, or an adapter that broke its promise: the request may have been sent, so its estimate stands.

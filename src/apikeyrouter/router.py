@@ -100,6 +100,7 @@ class Router:
         self.objectives: dict[str, Objective] = {}
         self.registry = Registry(prices, budgets)
         self.budgets = budgets
+        budgets.start(self.now())
         self.tokens = TokenModel()
         self.secrets: dict[str, SecretSource] = {}
         self.lock = Lock()

@@ -18,7 +18,7 @@ from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import Usage
 from apikeyrouter.dispatch import Errand, RoutingMetadata, metadata_of
-from apikeyrouter.errors import InvalidRequestError, PartialStreamError
+from apikeyrouter.errors import ConfigurationError, InvalidRequestError, PartialStreamError
 from apikeyrouter.ports import Chunk, ChunkStream
 
 
@@ -94,7 +94,7 @@ class RoutedStream:
     async def _open(self, lease: Lease) -> ChunkStream:
         try:
             self._inner = await self._errand.adapter(lease).stream(self._errand.call(lease))
-        except InvalidRequestError:
+        except (InvalidRequestError, ConfigurationError):
             self._errand.router.release(lease)
             self._lease = None
             raise

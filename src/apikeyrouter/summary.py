@@ -93,7 +93,7 @@ def summarize(router: Router) -> StateSummary:
             at=now,
             keys=tuple(_key(k, registry.pools_of(k)) for k in registry.keys.values()),
             pools=tuple(_pool(p, now) for p in registry.pools.values()),
-            budgets=router.budgets.status(),
+            budgets=router.budgets.status(now=now),
             open_leases=len(router.ledger.open_leases),
             decisions=len(router.decisions),
         )

@@ -10,6 +10,7 @@ at least as large as one just refused for the same keys is not tried at all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 from apikeyrouter.core.ledger import Lease
@@ -59,7 +60,7 @@ class WaitingRoom:
         self.loop = loop
         self.line = Line()
         self._refused: dict[object, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._wakes_at = NEVER
 
     async def acquire(
@@ -127,6 +128,8 @@ class WaitingRoom:
     def _left(self, waiter: Waiter) -> None:
         """The caller was cancelled: leave the line, and give back a lease that was just granted."""
         self.line.remove(waiter)
+        if not self.line.size:
+            self._rest()
         done = waiter.done
         if done is not None and done.done() and not done.cancelled() and done.exception() is None:
             self.router.release(done.result())
@@ -139,12 +142,27 @@ class WaitingRoom:
             self._arm(self.router.now())
 
     def _arm(self, at: float) -> None:
+        """Look at the line at `at` by the router's clock; for what is due now the loop's next moment is soon enough."""
         if self._timer is not None:
             if at >= self._wakes_at:
                 return
             self._timer.cancel()
         self._wakes_at = at
-        self._timer = self.loop.call_later(max(EARLIEST_S, at - self.router.now()), self._serve)
+        wait = at - self.router.now()
+        if wait <= EARLIEST_S:
+            self._timer = self.loop.call_later(EARLIEST_S, self._serve)
+        else:
+            self._timer = self.loop.create_task(self._serve_after(wait))
+
+    async def _serve_after(self, wait: float) -> None:
+        await self.router.clock.sleep(wait)
+        self._serve()
+
+    def _rest(self) -> None:
+        """Nobody waits any more: leave nothing behind in the loop."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._wakes_at = None, NEVER
 
     def _serve(self) -> None:
         """Serve whoever fits, in order; then sleep until the earliest time somebody else may."""
@@ -214,5 +232,6 @@ class WaitingRooms:
 
     def wake(self) -> None:
         for loop, room in list(self.rooms.items()):
-            if room.line.size and not loop.is_closed():
-                loop.call_soon_threadsafe(room.wake)
+            if room.line.size:
+                with contextlib.suppress(RuntimeError):  # its loop was closed meanwhile
+                    loop.call_soon_threadsafe(room.wake)

@@ -7,14 +7,15 @@ nothing is held or open, every decision can be told in words, and no key materia
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from apikeyrouter import ApiKeyRouter, Budget, DeclarativeAdapter, Limit, OpenAIAdapter, Settings
 from apikeyrouter.core.decision import Decision
@@ -34,6 +35,7 @@ from apikeyrouter.events import (
 from apikeyrouter.simulator import Organisation, World, WorldSpec, serve
 from apikeyrouter.testing import ManualClock
 
+T = TypeVar("T")
 Config = dict[str, Any]
 MODEL = "gpt-4o-mini"
 EVENTS = (Acquired, BreakerChanged, BudgetCrossed, Expired, Failed, HookFailed, Refused, Settled, StateChanged)
@@ -194,6 +196,22 @@ def limits_of(given: Mapping[str, int] | Sequence[Mapping[str, Any]]) -> list[Li
     if isinstance(given, Mapping):
         return [getattr(Limit, name)(amount) for name, amount in given.items()]
     return [Limit(**each) for each in given]
+
+
+async def while_time_passes(clock: ManualClock, work: Awaitable[T], *, step: float = 0.05, most: float = 3600.0) -> T:
+    """Move a manual clock in steps until `work` is done; bytes on sockets need a moment of real time for each."""
+    task = asyncio.ensure_future(work)
+    until = clock.now() + most
+    while not (await asyncio.wait({task}, timeout=0.002))[0] and clock.now() < until:
+        clock.advance(step)
+    return await asyncio.wait_for(task, 5)
+
+
+async def until(happens: Callable[[], bool], *, most: float = 5.0) -> None:
+    """Let the sockets move until something is so; TimeoutError when it is not within `most` seconds."""
+    async with asyncio.timeout(most):
+        while not happens():  # noqa: ASYNC110  (the other side of a socket sets no event of ours)
+            await asyncio.sleep(0.001)
 
 
 # -- what must hold after any scenario -----------------------------------------------------------------------------

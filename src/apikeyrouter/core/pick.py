@@ -38,7 +38,7 @@ class Ask:
     """
 
     __slots__ = ("attempts", "costly", "input_tokens", "max_cost", "need", "nodes", "objective", "output_tokens",
-                 "request", "room", "room_node")  # fmt: skip
+                 "picky", "request", "room", "room_node")  # fmt: skip
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Ask:
         self.max_cost = max_cost
         self.attempts = attempts
         self.costly = costly
+        self.picky = attempts is not None or objective.constraints.min_exhaustion > 0
         self.room: int = HUGE
         self.room_node: Node | None = None
 
@@ -177,7 +178,7 @@ def _best(
     best: Candidate | None = None
     best_score, best_cost, ties = float("inf"), None, 0.0
     objective = ask.objective
-    scale, fair = objective.capacity, objective.fairness
+    scale, fair, risky = objective.capacity, objective.fairness, objective.risk
     least = _least_served(strata) if fair else 0.0
     scanned, numbers = d.scanned, d.numbers
     for static, cost, stratum in strata:
@@ -191,6 +192,8 @@ def _best(
                 score += scale * (1.0 - exp(-CAPACITY_SCALE * load))
             if fair:
                 score += fair * fairness_term(candidate, least)
+            if risky:
+                score += risky * max(pool.risk for pool in candidate.pools)
             scanned.append(candidate)
             numbers.append(score)
             numbers.append(load)
@@ -220,7 +223,7 @@ def _scan(
 ) -> list[tuple[Candidate, float]]:
     found = []
     for candidate in stratum.candidates:
-        if (ask.attempts is not None or candidate.nodes) and _barred(candidate, ask, cost, d, now):
+        if (ask.picky or candidate.nodes) and _barred(candidate, ask, cost, d, now):
             continue
         load = 0.0
         for pool in candidate.pools:
@@ -250,7 +253,7 @@ def _draw(  # noqa: PLR0917  (one decision's context, passed flat because this l
         if id(candidate) in seen:
             tries -= 1
             continue
-        if (ask.attempts is not None or candidate.nodes) and _barred(candidate, ask, cost, d, now):
+        if (ask.picky or candidate.nodes) and _barred(candidate, ask, cost, d, now):
             seen.add(id(candidate))
             tries -= 1
             continue
@@ -273,7 +276,7 @@ def _scan_live(
     """Everybody that is left, before refusing."""
     found = []
     for candidate in list(stratum.live):
-        if (ask.attempts is not None or candidate.nodes) and _barred(candidate, ask, cost, d, now):
+        if (ask.picky or candidate.nodes) and _barred(candidate, ask, cost, d, now):
             continue
         load = _load(candidate, need, now)
         if load < 0.0:
@@ -307,8 +310,16 @@ def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: 
     """Refused for a reason of its own: it failed this request before, or a budget of its key or pool has no room."""
     attempts = ask.attempts
     if attempts is not None and _avoided(candidate, attempts):
-        d.rejected.append(Rejection(candidate.key.id, why.AVOIDED, where=attempts.reason()))
+        d.rejected.append(
+            Rejection(candidate.key.id, why.AVOIDED, where=attempts.reason(candidate.deployment.provider))
+        )
         return True
+    soonest = ask.objective.constraints.min_exhaustion
+    if soonest:
+        refusal = _exhausts_too_soon(candidate, soonest, now)
+        if refusal is not None:
+            d.rejected.append(refusal)
+            return True
     if candidate.nodes:
         room, node = BudgetTree.room(candidate.nodes, now)
         if node is not None and (cost is None or cost > room):
@@ -316,6 +327,17 @@ def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: 
             d.rejected.append(Rejection(candidate.key.id, code, cost or 0, room, where=node.key))
             return True
     return False
+
+
+def _exhausts_too_soon(candidate: Candidate, soonest: float, now: float) -> Rejection | None:
+    """The constraint on the forecast; a pool that nothing is forecast for passes."""
+    for pool in candidate.pools:
+        f = pool.soonest
+        if f is not None and f.p50 is not None and f.p50 - now < soonest and (f.reset_at is None or now < f.reset_at):
+            back = None if f.reset_at is None else max(0.0, f.reset_at - now)
+            where = f"{pool.id} {f.window}"
+            return Rejection(candidate.key.id, why.FORECAST, max(0.0, f.p50 - now), soonest, wait_s=back, where=where)
+    return None
 
 
 def _avoided(candidate: Candidate, attempts: Attempts) -> bool:

@@ -57,6 +57,10 @@ NEXT: Final[Mapping[Kind, Next]] = MappingProxyType(
 MOST: Final = 24
 """Attempts of one request, whatever the reasons."""
 BACKS_OFF: Final = frozenset({Kind.OVERLOADED, Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.NETWORK})
+STOPPED: Final = frozenset(
+    {Kind.RATE_LIMITED, Kind.SLOW_DOWN, Kind.QUOTA_EXHAUSTED, Kind.NO_MONEY, Kind.IN_FLIGHT_MONEY}
+)
+"""Refusals that stop the pool for a time of its own; after it the pool may be asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +95,24 @@ class RetryBudget:
         self.tokens -= 1.0
         return True
 
+    def refund(self) -> None:
+        """A retry was paid for and not made."""
+        self.tokens = min(self.most, self.tokens + 1.0)
+
 
 @dataclass(slots=True)
 class Attempts:
     """What one request has tried so far, and therefore avoids next.
 
-    Answers that blame the provider are counted against `attempts`. A refused key or an empty pool leaves the candidates
-    for good, so that those are only bounded by MOST: healthy keys must not stay unused because dead ones came first.
+    Answers that blame the provider are counted against `attempts`. A refused key leaves the candidates for good and a
+    stopped pool until its time, so that those are only bounded by MOST: healthy keys must not stay unused because dead
+    ones came first.
     """
 
     count: int = 0
     provider_faults: int = 0
     keys: dict[str, int] = field(default_factory=dict)
+    pools: dict[str, int] = field(default_factory=dict)
     providers: dict[str, int] = field(default_factory=dict)
     avoid_keys: set[str] = field(default_factory=set)
     avoid_pools: set[str] = field(default_factory=set)
@@ -113,20 +123,28 @@ class Attempts:
     last: Failure | None = None
 
     def note(
-        self, failure: Failure, *, key: str, pool: str, provider: str, model: str, settings: RetrySettings
+        self,
+        failure: Failure,
+        *,
+        key: str,
+        pool: str,
+        provider: str,
+        model: str,
+        settings: RetrySettings,
+        elsewhere: bool = True,
     ) -> Next:
-        """Record a failed attempt and say where the next may go."""
+        """Record a failed attempt and say where the next may go; `elsewhere`: other providers serve this model too."""
         self.count += 1
         self.last = failure
         step = NEXT[failure.kind]
         self.keys[key] = self.keys.get(key, 0) + 1
         self.kinds.setdefault((provider, failure.kind), set()).add(key)
         if step is Next.OTHER_POOL:
-            self.avoid_pools.add(pool)
-        if step is Next.OTHER_KEY or self.keys[key] >= settings.per_key:
+            self._note_pool(pool, failure, settings)
+        elif step is Next.OTHER_KEY or self.keys[key] >= settings.per_key:
             self.avoid_keys.add(key)
         if step is Next.ANY:
-            self._note_provider(provider, model, settings)
+            self._note_provider(failure, provider, model, settings, elsewhere=elsewhere)
         if failure.kind is Kind.MODEL_NOT_FOUND and self.same_fault(provider, failure.kind):
             self.avoid_models.add((provider, model))
         if settings.failover == "same_provider":
@@ -134,19 +152,33 @@ class Attempts:
         stop = settings.failover == "never" or self.count >= MOST or self.provider_faults >= settings.attempts
         return Next.STOP if stop else step
 
-    def _note_provider(self, provider: str, model: str, settings: RetrySettings) -> None:
+    def _note_pool(self, pool: str, failure: Failure, settings: RetrySettings) -> None:
+        """The pool's own stop keeps everybody away until its time; who is refused again and again gives up."""
+        self.pools[pool] = self.pools.get(pool, 0) + 1
+        if failure.kind not in STOPPED or self.pools[pool] >= settings.attempts:
+            self.avoid_pools.add(pool)
+
+    def _note_provider(
+        self, failure: Failure, provider: str, model: str, settings: RetrySettings, *, elsewhere: bool
+    ) -> None:
         self.provider_faults += 1
         self.providers[provider] = self.providers.get(provider, 0) + 1
-        if self.providers[provider] >= settings.per_provider and settings.failover == "any":
+        enough = self.providers[provider] >= settings.per_provider or failure.retry_after
+        if enough and elsewhere and settings.failover == "any":
             self.avoid_models.add((provider, model))
+
+    def avoids(self, provider: str, model: str) -> bool:
+        """Whether the next attempt goes to another provider or model."""
+        return provider in self.avoid_providers or (provider, model) in self.avoid_models
 
     def same_fault(self, provider: str, kind: Kind) -> bool:
         """The same failure under two keys of one provider is not the keys' fault."""
         return len(self.kinds.get((provider, kind), ())) >= 2
 
-    def reason(self) -> str:
+    def reason(self, provider: str = "") -> str:
         """The failure that made the next attempt avoid somebody, for the explanation."""
-        return str(self.last.kind) if self.last else ""
+        spent = "; no retry of its provider's is left" if provider in self.avoid_providers else ""
+        return f"{self.last.kind}{spent}" if self.last else ""
 
 
 def backoff(attempt: int, chance: float, settings: RetrySettings) -> float:

@@ -48,7 +48,7 @@ def apply(registry: Registry, lease: Lease, failure: Failure, now: float, chance
         _block_model(registry, lease, failure, now)
     elif blame is Blame.KEY:
         _refuse_key(registry, lease, failure, now, effects)
-    elif blame in (Blame.POOL, Blame.ACCOUNT):
+    elif blame in (Blame.POOL, Blame.ACCOUNT) and failure.kind is not Kind.TOO_LARGE_FOR_POOL:
         _stop_pool(lease, failure, now, effects)
     if blame is Blame.PROVIDER:
         deployment.reliability.record(ok=False, now=now)
