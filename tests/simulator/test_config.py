@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
+from doc_blocks import read_document
 
 from apikeyrouter.errors import InvalidConfigurationError, MissingConfigurationError
 from apikeyrouter.simulator import Key, LimitSpec, World, arena, demo, limits, load, providers
@@ -114,6 +116,34 @@ def test_material_of_ones_own_is_not_shown_again() -> None:
     shown = describe(world, "http://127.0.0.1:1")
     assert world.secret("made-up") in shown
     assert "brought-along" not in shown + repr(world.spec)
+
+
+def test_the_world_that_the_reference_shows_can_be_loaded() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "simulator.md"
+    (shown,) = [block.text for block in read_document(page).blocks if block.language == "yaml"]
+    assert len(World(parse(yaml.safe_load(shown))).keys) == 5
+
+
+def test_without_uvicorn_one_sentence_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "from apikeyrouter.simulator import World, arena, serve\n"
+        "serve(World(arena())).__enter__()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingDependencyError" in done.stderr
+    assert "pip install 'apikeyrouter[proxy]'" in done.stderr
+
+
+def test_a_world_in_process_loads_no_third_party() -> None:
+    code = (
+        "import sys\n"
+        "from apikeyrouter.simulator import SimulatorApp, World, arena\n"
+        "SimulatorApp(World(arena()))\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'uvicorn', 'httpx', 'pydantic', 'yaml'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_command_serves_and_says_where() -> None:
