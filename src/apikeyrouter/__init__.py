@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from apikeyrouter.adapters import BaseAdapter, DeclarativeAdapter, OpenAIAdapter
     from apikeyrouter.core.budget import Budget
     from apikeyrouter.core.decision import Decision
+    from apikeyrouter.core.estimate import Estimate
     from apikeyrouter.core.failure import Failure
+    from apikeyrouter.core.forecast import Forecast
     from apikeyrouter.core.key import Key, State
     from apikeyrouter.core.ledger import Lease
     from apikeyrouter.core.model import Capabilities, Reading, Request, Usage
@@ -58,6 +60,8 @@ _HOMES: Final = {
     "apikeyrouter.core.budget": ("Budget",),
     "apikeyrouter.core.decision": ("Decision",),
     "apikeyrouter.core.failure": ("Failure",),
+    "apikeyrouter.core.estimate": ("Estimate",),
+    "apikeyrouter.core.forecast": ("Forecast",),
     "apikeyrouter.core.key": ("Key", "State"),
     "apikeyrouter.core.ledger": ("Lease",),
     "apikeyrouter.core.model": ("Capabilities", "Reading", "Request", "Usage"),
@@ -116,7 +120,9 @@ __all__ = [
     "Decision",
     "DecisionNotFoundError",
     "DeclarativeAdapter",
+    "Estimate",
     "Failure",
+    "Forecast",
     "InvalidConfigurationError",
     "InvalidRequestError",
     "InvalidStateTransitionError",

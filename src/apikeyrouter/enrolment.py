@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final, TypedDict
 
+from apikeyrouter.core.budget import Budget
 from apikeyrouter.core.key import Key, Trigger
 from apikeyrouter.core.model import NO_TAGS
 from apikeyrouter.core.price import Price
 from apikeyrouter.core.registry import Provider
+from apikeyrouter.core.roster import release
 from apikeyrouter.core.window import Limit
 from apikeyrouter.credentials import Secret
-from apikeyrouter.errors import InvalidConfigurationError, ProviderNotFoundError
+from apikeyrouter.errors import InvalidConfigurationError, KeyNotFoundError, ProviderNotFoundError
 from apikeyrouter.ports import Adapter
 from apikeyrouter.router import Router
 
@@ -52,6 +54,7 @@ class Enrolment:
     def __init__(self, router: Router, adapters: dict[str, Adapter]) -> None:
         self.router = router
         self.adapters = adapters
+        self.retired: list[Adapter] = []
         self._salt = os.urandom(16)
 
     def add_provider(
@@ -68,65 +71,107 @@ class Enrolment:
         if isinstance(adapter, str):
             price_name = price_name or adapter
             adapter = _adapter(adapter)
-        prices = _per_request(name, adapter)
-        entry = Provider(name, adapter.capabilities, price_name or name, prices, dict(metadata or {}))
         with self.router.lock:
-            self.adapters[name] = adapter
-            self.router.registry.add_provider(entry)
+            self.enter(name, adapter, price_name or name, metadata)
+
+    def enter(self, name: str, adapter: Adapter, price_name: str, metadata: Mapping[str, object] | None = None) -> None:
+        """`add_provider` for who holds the router's lock already."""
+        prices = _per_request(name, adapter)
+        self.adapters[name] = adapter
+        self.router.registry.add_provider(
+            Provider(name, adapter.capabilities, price_name, prices, dict(metadata or {}))
+        )
 
     def price(self, provider: str, model: str, price: Price) -> None:
         """Price the models that match the glob `model` by hand, for every provider of the price name `provider`."""
         with self.router.lock:
             self.router.registry.reprice(provider, model, price)
 
+    def add_budget(self, budget: Budget) -> None:
+        """Put a budget in force beside the others; of the same id, in its place. What was spent stays counted."""
+        router = self.router
+        with router.lock:
+            others = tuple(known for known in router.budgets.budgets if known.name != budget.name)
+            router.budgets.replace((*others, budget), router.now())
+            router.registry.changed()
+
     def add_key(self, secret: str | Secret | None, provider: str, options: KeyOptions) -> Key:
         """Make a key known, with its pools. Without a secret whoever sends has the material, as a gateway does."""
+        with self.router.lock:
+            key = self.enrol(secret, provider, options)
+        self.woken()
+        return key
+
+    def enrol(self, secret: str | Secret | None, provider: str, options: KeyOptions) -> Key:
+        """`add_key` for who holds the router's lock already and wakes the waiters afterwards."""
         router, registry = self.router, self.router.registry
         name = options.get("id") or f"key_{os.urandom(6).hex()}"
         _check_key(name, options.get("weight", 1.0), options.get("quality", 0.5))
         material = Secret(secret, name=f"key '{name}'") if isinstance(secret, str) else secret
-        fingerprint = "" if material is None else material.fingerprint(self._salt)
         pool, caps = options.get("pool"), tuple(options.get("caps", ()))
         pools = (pool,) if isinstance(pool, str) else tuple(pool or (name,))
         own = (f"{name}/caps",) if caps else ()
-        with router.lock:
-            key = _key(name, provider, own + pools, options, fingerprint, router.now())
-            registry.check_new(key)
-            for part in pools:
-                limits = tuple(options.get("limits", ())) if part == pools[0] else ()
-                registry.add_pool(part, limits, key.created_at)
-            if own:
-                registry.add_pool(own[0], caps, key.created_at)
-            registry.add_key(key)
-            if "rate_limit" in self.adapters[provider].capabilities.features:
-                registry.probe_unknown(key)
-            if material is not None:
-                router.secrets[name] = material
-            router.note([key.registered])
-        self._woken()
+        fingerprint = "" if material is None else self.fingerprint(material)
+        key = _key(name, provider, own + pools, options, fingerprint, router.now())
+        registry.check_new(key)
+        for part in pools:
+            limits = tuple(options.get("limits", ())) if part == pools[0] else ()
+            registry.add_pool(part, limits, key.created_at)
+        if own:
+            registry.add_pool(own[0], caps, key.created_at)
+        registry.add_key(key)
+        if "rate_limit" in self.adapters[provider].capabilities.features:
+            registry.probe_unknown(key)
+        if material is not None:
+            router.secrets[name] = material
+        router.note([key.registered])
         return key
+
+    def fingerprint(self, material: Secret) -> str:
+        """What names a material in this router."""
+        return material.fingerprint(self._salt)
 
     def add_pool(self, name: str, limits: Sequence[Limit]) -> None:
         """Declare a pool before its keys."""
         with self.router.lock:
             self.router.registry.add_pool(name, tuple(limits), self.router.now())
 
+    def reset_quota(self, name: str, window: str | None) -> None:
+        """Fill a pool's windows and end its stop."""
+        router = self.router
+        with router.lock:
+            pool = router.registry.pools.get(name)
+            if pool is None:
+                known = ", ".join(sorted(router.registry.pools)[:10]) or "none yet"
+                raise KeyNotFoundError(f"No pool is called '{name}'; there are {known}.")
+            found = [w for w in pool.windows if window in (None, w.name)]
+            if window is not None and not found:
+                names = ", ".join(w.name for w in pool.windows) or "none"
+                raise KeyNotFoundError(f"Pool '{name}' has no window '{window}'; its windows are {names}.")
+            now = router.now()
+            for w in found:
+                w.refill(now)
+            if window is None:
+                router.note(pool.reopen(now))
+            release(pool)
+        self.woken()
+
     def rotate(self, name: str, secret: str | Secret) -> Key:
         material = secret if isinstance(secret, Secret) else Secret(secret, name=f"key '{name}'")
         router = self.router
         with router.lock:
             key = router.registry.key(name)
-            router.registry.rename_material(key, material.fingerprint(self._salt))
+            router.registry.rename_material(key, self.fingerprint(material))
             router.secrets[name] = material
             router.note([key.apply(Trigger.ROTATION, router.now(), actor="user")])
-        self._woken()
+        self.woken()
         return key
 
     def revoke(self, name: str) -> None:
         with self.router.lock:
             self.router.registry.remove_key(name)
             self.router.secrets.pop(name, None)
-        self._woken()
+        self.woken()
 
     def move(self, name: str, trigger: Trigger, reason: str) -> Key:
         router = self.router
@@ -134,7 +179,7 @@ class Enrolment:
             key = router.registry.key(name)
             router.note([key.apply(trigger, router.now(), context=reason, actor="user")])
             router.registry.changed()
-        self._woken()
+        self.woken()
         return key
 
     def add_alias(self, name: str, targets: Sequence[str]) -> None:
@@ -144,7 +189,8 @@ class Enrolment:
             self.router.registry.aliases[name] = found
             self.router.registry.changed()
 
-    def _woken(self) -> None:
+    def woken(self) -> None:
+        """Tell what was noted, and have waiting requests look again."""
         self.router.announce.flush()
         if self.router.waker is not None:
             self.router.waker()

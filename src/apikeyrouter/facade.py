@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 from apikeyrouter.core.budget import Budget, BudgetStatus, BudgetTree
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.failure import Failure
+from apikeyrouter.core.forecast import Forecast
 from apikeyrouter.core.key import Key, State, Trigger
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import NO_TAGS, Request, Usage
@@ -30,10 +31,11 @@ from apikeyrouter.events import Event
 from apikeyrouter.intake import RouteOptions, timeout_of, understand
 from apikeyrouter.ports import Adapter, Body, Clock, Headers
 from apikeyrouter.router import Router, Settings
-from apikeyrouter.summary import StateSummary, summarize
+from apikeyrouter.summary import PoolStatus, StateSummary, quota_of, summarize
 
 if TYPE_CHECKING:
     from apikeyrouter.dispatch import Dispatcher, Reply
+    from apikeyrouter.reload import Filled
     from apikeyrouter.streaming import RoutedStream
     from apikeyrouter.sync import SyncFace
 
@@ -73,6 +75,7 @@ class ApiKeyRouter:
         self._adapters: dict[str, Adapter] = {}
         self._enrolment = Enrolment(self._router, self._adapters)
         self._sync: SyncFace | None = None
+        self.filled: Filled | None = None
         if log:
             from apikeyrouter.observe.log import attach  # structlog is loaded with the first router, not at import
 
@@ -227,9 +230,23 @@ class ApiKeyRouter:
         self._router.refresh()
         return summarize(self._router)
 
+    def quota(self, name: str) -> tuple[PoolStatus, ...]:
+        """What a key's pools, or the pool of that name, have left: estimates with their doubt, states, forecasts."""
+        self._router.refresh()
+        return quota_of(self._router, name)
+
+    def forecast(self, name: str) -> tuple[Forecast, ...]:
+        """When the windows of a key or pool are expected to run out; the most urgent first."""
+        found = [w.forecast for pool in self.quota(name) for w in pool.windows if w.forecast is not None]
+        return tuple(sorted(found, key=lambda x: (x.p50 is None, x.p50 or 0.0, -x.probability)))
+
+    def reset_quota(self, pool: str, window: str | None = None) -> None:
+        """Believe a pool (or one of its windows, as "tokens/minute") to be full and open: you know better."""
+        self._enrolment.reset_quota(pool, window)
+
     def budget_status(self, scope: str | None = None) -> tuple[BudgetStatus, ...]:
         with self._router.lock:
-            return self._router.budgets.status(scope)
+            return self._router.budgets.status(scope, self._router.now())
 
     def subscribe(self, kind: type[Event], callback: Callable[[Event], None]) -> None:
         """Call `callback` for each event of exactly that type; what it raises never breaks a request."""
@@ -251,7 +268,7 @@ class ApiKeyRouter:
             self._sync.stop()
 
     async def aclose_adapters(self) -> None:
-        for adapter in self._adapters.values():
+        for adapter in (*self._adapters.values(), *self._enrolment.retired):
             await adapter.aclose()
 
     async def __aenter__(self) -> ApiKeyRouter:

@@ -7,23 +7,30 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from apikeyrouter.core.budget import BudgetStatus
+from apikeyrouter.core.estimate import Estimate, capacity, estimate
+from apikeyrouter.core.forecast import Forecast, forecast
 from apikeyrouter.core.key import Key, State
-from apikeyrouter.core.model import dollars
+from apikeyrouter.core.model import COST
 from apikeyrouter.core.pool import Pool
-from apikeyrouter.core.window import NEVER
+from apikeyrouter.core.window import NEVER, Window
 from apikeyrouter.router import Router
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowStatus:
-    """One limit now. `reset_in_s` until it is full again; `capacity` as in core/capacity states."""
+    """One limit now. `reset_in_s` until it is full again; `capacity` abundant, constrained, critical, exhausted or
+    recovering; amounts in requests, tokens or dollars. `forecast` is None until a second of use was seen."""
 
     name: str
     limit: float
     remaining: float
+    used: float
     held: int
     reset_in_s: float | None
+    reset_at: float | None
     capacity: str
+    estimate: Estimate
+    forecast: Forecast | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,21 +128,34 @@ def _pool(pool: Pool, now: float) -> PoolStatus:
         reason=pool.reason,
         in_flight=pool.in_flight,
         throttles=pool.throttles,
-        windows=tuple(_window(pool, i, now) for i in range(len(pool.windows))),
+        windows=tuple(_window(pool, w, now) for w in pool.windows),
     )
 
 
-def _window(pool: Pool, index: int, now: float) -> WindowStatus:
-    w = pool.windows[index]
+def _window(pool: Pool, w: Window, now: float) -> WindowStatus:
     free = w.free(now)
     full = (w.cap - w.level) / w.rate if w.rate else None
     turns = w.turns_at - now if w.turns_at < NEVER else None
-    money = w.of == 5
+    reset = full if full is not None else turns
+    unit = 1e9 if w.of == COST else 1.0
     return WindowStatus(
         name=w.name,
-        limit=float(dollars(int(w.cap))) if money else w.cap,
-        remaining=float(dollars(int(free))) if money else free,
+        limit=w.cap / unit,
+        remaining=max(0.0, free) / unit,
+        used=max(0.0, w.cap - w.level) / unit,
         held=w.held,
-        reset_in_s=full if full is not None else turns,
-        capacity=pool.capacity(index, now),
+        reset_in_s=reset,
+        reset_at=None if reset is None else now + reset,
+        capacity=capacity(pool, w, now),
+        estimate=estimate(w, now),
+        forecast=None if w.demand is None else forecast(w, w.demand, now),
     )
+
+
+def quota_of(router: Router, name: str) -> tuple[PoolStatus, ...]:
+    """The pools of a key, or the pool of that name. KeyNotFoundError when it is neither."""
+    with router.lock:
+        registry, now = router.registry, router.now()
+        pool = registry.pools.get(name)
+        pools = registry.pools_of(registry.key(name)) if pool is None or name in registry.keys else (pool,)
+        return tuple(_pool(p, now) for p in pools)

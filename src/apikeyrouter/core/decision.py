@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 AVOIDED: Final = "already_failed"
 BREAKER: Final = "breaker_open"
 BUDGET: Final = "budget"
+FORECAST: Final = "forecast"
 CAPABILITY: Final = "capability"
 MAX_COST: Final = "max_cost"
 MAX_LATENCY: Final = "max_latency"

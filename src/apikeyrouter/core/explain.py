@@ -154,10 +154,12 @@ def sentence(r: Rejection) -> str:
         why.MAX_LATENCY: f"expected {r.value:.2f} s, more than the maximum of {r.bound:.2f} s",
         why.MIN_QUALITY: f"quality {r.value:.2f} is below the minimum of {r.bound:.2f}",
         why.OUTPUT_TOO_LONG: f"can answer {r.bound:,.0f} tokens at most, {r.value:,.0f} were asked",
+        why.FORECAST: f"{r.where} is as likely as not to run out in {_seconds(r.value)}, "
+        f"sooner than the minimum of {_seconds(r.bound)}; its reset is{wait or ' unknown'}",
         why.CAPABILITY: f"lacks {r.where}",
         why.TAGS: f"is not tagged {r.where}",
         why.AVOIDED: f"failed this request before ({r.where})",
-        "in_flight": f"{r.where} has {r.bound:.0f} requests in flight, as many as it takes while its limits are unknown",
+        "in_flight": f"{r.where} has as many requests in flight as it takes while its limits are unknown",
         "throttled": f"throttled by the provider{wait} ({r.where})",
         "exhausted": f"exhausted{wait} ({r.where})",
         "recovering": f"recovering{wait} ({r.where})",

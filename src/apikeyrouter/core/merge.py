@@ -2,10 +2,10 @@
 
 A response's `remaining` is old when it arrives, and requests sent since have changed the truth. So it is compared with
 what WE believed right after charging the request that carried it: the difference, less what has been corrected since,
-is what we did not know. Worse news is believed at once, better news a quarter at a time and only if newer than what was
+is what we did not know. Worse news is believed at once; better news a quarter at a time, if it is newer than what was
 merged before, and only as far as requests still under way cannot explain it: the provider may not have seen them yet,
-although they were charged here first. Overwriting the level with `remaining`, as most code does, costs 1.9 % 429s in the simulation of the
-algorithms page (2b); comparing at the moment of the charge needs no clock and no latency.
+although they were charged here first. Overwriting the level with `remaining`, as most code does, costs 1.9 % 429s in
+the simulation of the algorithms page (2b); comparing at the moment of the charge needs no clock and no latency.
 
 What we did not know is other clients' use (a rate is learned from it), a bucket smaller than its limit (its size is
 learned as remaining + reset * rate, from three samples that agree at different levels), or a limit changed for a while.

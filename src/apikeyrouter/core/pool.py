@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from apikeyrouter.core.forecast import Demand, Forecast, forecast
 from apikeyrouter.core.key import State, Transition, Trigger, after
 from apikeyrouter.core.model import NO_NEED, REQUESTS, Need
 from apikeyrouter.core.window import NEVER, Limit, Window
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from apikeyrouter.core.roster import Candidate
 
 REFUSED: Final = -1.0
+FORECAST_EVERY_S: Final = 1.0
 PROBES: Final = 4
 DECREASE: Final = 0.7
 UNBOUNDED: Final = 1000.0
@@ -61,9 +63,12 @@ class Pool:
         "reason",
         "recovers_at",
         "refusals_in_row",
+        "risk",
+        "soonest",
         "state",
         "state_updated_at",
         "throttles",
+        "ticks_at",
         "unavailable",
         "until",
         "windows",
@@ -79,6 +84,9 @@ class Pool:
         self.recovers_at = 0.0
         self.reason = ""
         self.throttles = 0
+        self.ticks_at = now + FORECAST_EVERY_S
+        self.risk = 0.0
+        self.soonest: Forecast | None = None
         self.refusals_in_row = 0
         self.in_flight = 0
         self.mean_hold_s = 1.0
@@ -112,7 +120,11 @@ class Pool:
                 free = w.level - w.held
                 if n > free:
                     return REFUSED
-                load += n * (cap - free) / (cap * cap)
+                part = n * (cap - free) / (cap * cap)
+                if not w.rate and w.turns_at < NEVER:
+                    # Use it or lose it: what returns soon is cheaper than what must last.
+                    part *= (w.turns_at - now) / w.period_s
+                load += part
         return load
 
     def take(self, need: Need, now: float) -> list[float]:
@@ -121,6 +133,8 @@ class Pool:
         A window learned while the request is under way is not among them, so it owes that request nothing.
         """
         self.in_flight += 1
+        if now >= self.ticks_at:
+            self.look_ahead(now)
         marks = []
         for w in self.windows:
             n = need[w.of]
@@ -135,6 +149,20 @@ class Pool:
             marks.append(w.level)
             marks.append(w.corrected)
         return marks
+
+    def look_ahead(self, now: float) -> None:
+        """Forecast every window; `risk` and `soonest` are the worst of them. At most once in FORECAST_EVERY_S."""
+        self.ticks_at = now + FORECAST_EVERY_S
+        found = []
+        for w in self.windows:
+            if w.charge == "concurrency":
+                continue
+            if w.demand is None:
+                w.demand = Demand(now, w.charged)
+            else:
+                found.append(forecast(w, w.demand, now))
+        self.soonest = max(found, key=_urgency, default=None)
+        self.risk = self.soonest.probability if self.soonest else 0.0
 
     # -- the end of a request -----------------------------------------------------------------------------------
 
@@ -194,20 +222,6 @@ class Pool:
             if not w.rate and w.charge != "concurrency" and w.free(now) < 1 and w.turns_at < NEVER:
                 return w.turns_at
         return 0.0
-
-    def capacity(self, index: int, now: float) -> str:
-        """How much of a window is left, in a word: above 80 % abundant, above 50 % constrained, below that critical.
-
-        `exhausted` only when no request fits, because calling the last fifth exhausted would waste it.
-        """
-        if self.state in (State.EXHAUSTED, State.RECOVERING):
-            return str(self.state)
-        w = self.windows[index]
-        free = w.free(now)
-        if now < self.until or free < 1:
-            return "exhausted"
-        share = free / w.cap
-        return "abundant" if share > 0.8 else "constrained" if share > 0.5 else "critical"
 
     def probe(self) -> None:
         """Nothing is known of the limits, but the provider's answers will tell: few at a time until the first."""
@@ -272,6 +286,11 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self.id} {self.state} {' '.join(map(repr, self.windows))}>"
+
+
+def _urgency(f: Forecast) -> tuple[float, float]:
+    """Sooner is more urgent; among windows that will last, the likelier to run out."""
+    return (-f.p50 if f.p50 is not None else float("-inf"), f.probability)
 
 
 def need_of(

@@ -7,6 +7,7 @@ is always present with a small weight, so that equals are ordered by room and no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -16,7 +17,7 @@ from typing import Final
 from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Tags, nano
 from apikeyrouter.errors import InvalidConfigurationError
 
-TERMS: Final = ("cost", "reliability", "latency", "quality", "fairness", "capacity")
+TERMS: Final = ("cost", "reliability", "latency", "quality", "fairness", "capacity", "risk")
 STATIC: Final = ("cost", "reliability", "latency", "quality")
 """Terms that are equal for all keys of one provider, model, price and quality: computed once for each such group."""
 
@@ -35,6 +36,7 @@ NAMED: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
         "fairness": {"fairness": 1.0},
         "quality": {"quality": 0.9, "reliability": 0.1},
         "capacity": {"capacity": 1.0},
+        "risk": {"risk": 0.8, "capacity": 0.2},
     }
 )
 """An objective given by name. Reliability stays in the others with a tenth: nobody wants the cheapest failure."""
@@ -42,12 +44,16 @@ NAMED: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
-    """Conditions a candidate must meet. `max_cost` in nano-dollars, `max_latency` in seconds."""
+    """Conditions a candidate must meet. `max_cost` in nano-dollars, `max_latency` in seconds.
+
+    `min_exhaustion` in seconds: keys whose quota is as likely as not to run out sooner, before its reset, are left out.
+    """
 
     min_reliability: float = 0.0
     max_cost: int | None = None
     max_latency: float | None = None
     min_quality: float = 0.0
+    min_exhaustion: float = 0.0
     capabilities: frozenset[str] = NO_NAMES
     tags: Tags = field(default_factory=lambda: NO_TAGS)
 
@@ -73,6 +79,7 @@ class Objective:
     static: tuple[tuple[int, float], ...] = field(init=False)
     fairness: float = field(init=False)
     capacity: float = field(init=False)
+    risk: float = field(init=False)
 
     def __post_init__(self) -> None:
         weights = self._checked()
@@ -81,6 +88,7 @@ class Objective:
         object.__setattr__(self, "static", tuple((at[n], w) for n, w in weights.items() if n in at and w))
         object.__setattr__(self, "fairness", weights.get("fairness", 0.0))
         object.__setattr__(self, "capacity", weights.get("capacity", 0.0))
+        object.__setattr__(self, "risk", weights.get("risk", 0.0))
 
     def _checked(self) -> dict[str, float]:
         weights = dict(self.weights)
@@ -141,6 +149,7 @@ def _constraints(what: object) -> Constraints:
         "max_cost": _money,
         "max_latency": _number,
         "min_quality": _number,
+        "min_exhaustion": _duration,
         "capabilities": _names,
         "tags": _tags,
     }
@@ -157,6 +166,16 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise InvalidConfigurationError(f"A constraint of {value!r} must be a number of at least 0.")
     return float(value)
+
+
+def _duration(value: object) -> float:
+    """Seconds, as a number or as text with a unit: "90 s", "15 min", "4 h", "2 d"."""
+    if not isinstance(value, str):
+        return _number(value)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*", value)
+    if found is None:
+        raise InvalidConfigurationError(f"A duration of '{value}' is not understood; write it as '4 h' or in seconds.")
+    return float(found[1]) * {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}[found[2]]
 
 
 def _money(value: object) -> int:

@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 from zoneinfo import ZoneInfoNotFoundError
 
 from apikeyrouter.core.allowance import amount as dollars_of
 from apikeyrouter.core.model import CONCURRENCY, COST, DIMENSIONS, nano
 from apikeyrouter.core.period import SECONDS, ends_at, starts_at, zone_of
 from apikeyrouter.errors import InvalidConfigurationError
+
+if TYPE_CHECKING:
+    from apikeyrouter.core.forecast import Demand
 
 Shape = Literal["bucket", "fixed", "rolling"]
 Charge = Literal["admission", "real", "concurrency"]
@@ -142,6 +145,7 @@ class Window:
         "charge",
         "charged",
         "corrected",
+        "demand",
         "flight",
         "foreign",
         "gross",
@@ -160,6 +164,7 @@ class Window:
         "refund",
         "ring",
         "shape",
+        "shown",
         "told",
         "turns_at",
         "zone",
@@ -178,6 +183,8 @@ class Window:
         self.held = 0
         self.charged = 0
         self.flight = 0
+        self.shown = ""
+        self.demand: Demand | None = None
         self.corrected = 0.0
         self.foreign = 0.0
         self.learned = False
@@ -212,6 +219,14 @@ class Window:
         """Others use `foreign` units a second of this bucket; at least a twentieth of the refill stays ours."""
         self.foreign = max(0.0, min(foreign, 0.95 * self.gross))
         self.rate = self.gross - self.foreign
+
+    def refill(self, now: float) -> None:
+        """Believe the window to be full."""
+        self.advance(now)
+        if self.ring is not None:
+            self.ring.clear()
+        self.corrected += self.cap - self.level
+        self.level = self.cap
 
     def correct(self, difference: float, now: float) -> None:
         """Move the level by what the provider's word differs from ours."""
