@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -64,20 +65,25 @@ class Secret:
         raise TypeError("a Secret is not pickled; pass the source it was read from instead")
 
 
-def resolve(source: str, *, name: str = "the key") -> Secret:
+def resolve(source: str, *, name: str = "the key", environ: Mapping[str, str] | None = None) -> Secret:
     """The secret a configuration names: `env:NAME`, `file:/path`, `keyring:name`, text with `${NAME}`, or itself.
 
-    Raises MissingConfigurationError, naming the variable or file and never its content.
+    `environ` replaces the process's environment. Raises MissingConfigurationError, naming the variable or file and
+    never its content.
     """
+    variables = os.environ if environ is None else environ
     scheme, colon, rest = source.partition(":")
-    readers = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}
-    if colon and scheme in readers:
-        return Secret(readers[scheme](rest, name), name=name)
-    return Secret(_BRACED.sub(lambda m: _from_environment(m.group(1), name), source), name=name)
+    if colon and scheme == "env":
+        return Secret(_from_environment(rest, name, variables), name=name)
+    if colon and scheme == "file":
+        return Secret(_from_file(rest, name), name=name)
+    if colon and scheme == "keyring":
+        return Secret(_from_keyring(rest, name), name=name)
+    return Secret(_BRACED.sub(lambda m: _from_environment(m.group(1), name, variables), source), name=name)
 
 
-def _from_environment(variable: str, name: str) -> str:
-    found = os.environ.get(variable)
+def _from_environment(variable: str, name: str, environ: Mapping[str, str]) -> str:
+    found = environ.get(variable)
     if not found:
         raise MissingConfigurationError(
             f"{_titled(name)} is read from the environment variable {variable}, which is not set; export it first."

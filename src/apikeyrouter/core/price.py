@@ -174,6 +174,11 @@ class PriceBook:
         self._overrides.insert(0, (provider, model.lower(), price))
         self._cache.clear()
 
+    def withdraw(self, source: str) -> None:
+        """Drop the prices that were set by hand under `source`."""
+        self._overrides = [each for each in self._overrides if each[2].source != source]
+        self._cache.clear()
+
     def find(self, provider: str, model: str) -> Price | None:
         """The price, or None where no list knows the model."""
         key = (provider, model)

@@ -19,6 +19,7 @@ from apikeyrouter.core.key import Key
 from apikeyrouter.core.model import Among, Capabilities
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.price import Price, PriceBook
+from apikeyrouter.core.redeclare import redeclare
 from apikeyrouter.core.roster import Candidate, Deployment, Excluded, Roster
 from apikeyrouter.core.stats import Latency, Reliability
 from apikeyrouter.core.window import Limit
@@ -122,6 +123,31 @@ class Registry:
                 self.pools[part] = Pool(part, own, now=now)
             self.changed()
 
+    def change_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
+        """Put other limits in force in a declared pool; what is used and held stays so."""
+        parts = _by_models(name, limits)
+        for gone in _by_models(name, self.pool_limits[name]).keys() - parts.keys():
+            del self.pools[gone]
+        for part, own in parts.items():
+            if part in self.pools:
+                redeclare(self.pools[part], own, now)
+            else:
+                self.pools[part] = Pool(part, own, now=now)
+        self.pool_limits[name] = limits
+        self.changed()
+
+    def remove_provider(self, name: str) -> None:
+        """Nobody is routed there any more; requests under way end as they began."""
+        self.providers.pop(name, None)
+        self.deployments = {at: d for at, d in self.deployments.items() if at[0] != name}
+        self.changed()
+
+    def refresh_prices(self) -> None:
+        """Look prices up again: some were set or withdrawn by hand."""
+        for deployment in self.deployments.values():
+            deployment.price = self._price(deployment.provider, deployment.model)
+        self.changed()
+
     def check_new(self, key: Key) -> None:
         """Whether a key may be added: its provider known, its id and material not."""
         if key.provider not in self.providers:
@@ -213,7 +239,6 @@ class Registry:
 
     def _new_deployment(self, provider: str, model: str, now: float) -> Deployment:
         entry = self.providers[provider]
-        price = entry.per_request.get(model) or self.prices.find(entry.price_name or provider, model)
         return Deployment(
             provider,
             model,
@@ -221,9 +246,13 @@ class Registry:
             Latency(),
             Breaker(f"{provider}/{model}", self.breaker_settings),
             entry.capabilities.features,
-            price,
+            self._price(provider, model),
             max_output_tokens=entry.capabilities.max_output_tokens,
         )
+
+    def _price(self, provider: str, model: str) -> Price | None:
+        entry = self.providers[provider]
+        return entry.per_request.get(model) or self.prices.find(entry.price_name or provider, model)
 
     def targets(self, model: str, provider: str | None) -> tuple[tuple[str, str], ...]:
         """(provider, its model name) pairs that a name stands for, in the order of the alias."""
