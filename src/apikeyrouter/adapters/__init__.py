@@ -6,19 +6,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from apikeyrouter.adapters.anthropic import AnthropicAdapter
     from apikeyrouter.adapters.base import BaseAdapter, ListStream
+    from apikeyrouter.adapters.build import build
     from apikeyrouter.adapters.declarative import DeclarativeAdapter
+    from apikeyrouter.adapters.gemini import GeminiAdapter
     from apikeyrouter.adapters.jsonhttp import HTTPAdapter
     from apikeyrouter.adapters.openai import OpenAIAdapter
 
-__all__ = ["BaseAdapter", "DeclarativeAdapter", "HTTPAdapter", "ListStream", "OpenAIAdapter"]
+__all__ = [
+    "AnthropicAdapter",
+    "BaseAdapter",
+    "DeclarativeAdapter",
+    "GeminiAdapter",
+    "HTTPAdapter",
+    "ListStream",
+    "OpenAIAdapter",
+    "build",
+]
 
 _HOMES: Final = {
+    "AnthropicAdapter": "anthropic",
     "BaseAdapter": "base",
     "DeclarativeAdapter": "declarative",
+    "GeminiAdapter": "gemini",
     "HTTPAdapter": "jsonhttp",
     "ListStream": "base",
     "OpenAIAdapter": "openai",
+    "build": "build",
 }
 
 

@@ -30,7 +30,7 @@ def base_url_problem(url: str, *, allow_http: bool = False) -> str | None:
     """The sentence that says what is wrong with an address, or None."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         return "base_url is not a URL; write it like https://api.example.com/v1"
     if parts.scheme not in ("http", "https") or not host:

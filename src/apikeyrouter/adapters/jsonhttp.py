@@ -59,21 +59,29 @@ class HTTPAdapter(BaseAdapter):
         """A failure that a 200 hides (no choices, a blocked answer), or None."""
         return None
 
+    async def credentials(self, call: Call) -> Call:
+        """The call with what its secret stands for (a token bought with it); here: the call itself."""
+        return call
+
     async def send(self, call: Call) -> Answer:
         """One attempt, whole."""
         try:
+            call = await self.credentials(call)
             outgoing = self.prepare(call, streaming=False)
         except InvalidRequestError as error:
             return Answer(status=None, failure=_refused(error))
+        except WireError as broken:
+            return Answer(status=None, failure=broken.failure)
         incoming = await self.wire.send(outgoing, call.timeout)
         return self._answer(call, incoming)
 
     async def stream(self, call: Call) -> ChunkStream:
         """One attempt, as it comes."""
-        reader = self.events(call)
-        if reader is None:
-            return await super().stream(call)
         try:
+            call = await self.credentials(call)
+            reader = self.events(call)
+            if reader is None:
+                return await super().stream(call)
             opened = await self.wire.open(self.prepare(call, streaming=True), call.timeout)
         except InvalidRequestError as error:
             return ListStream(status=None, failure=_refused(error))
@@ -100,7 +108,9 @@ class HTTPAdapter(BaseAdapter):
     def _stream_refusal(self, call: Call, opened: Opened, content: bytes) -> Failure:
         raw = parsed(content)
         if not self.is_error(opened.status, opened.headers, raw):
-            return Failure(kind=Kind.MALFORMED, status=200, message="a stream was asked for, one whole answer came")
+            return self.complete(call.operation, raw) or Failure(
+                kind=Kind.MALFORMED, status=200, message="a stream was asked for, one whole answer came"
+            )
         return self.classified(opened.status, opened.headers, raw, call.secret.reveal())
 
     def _answer(self, call: Call, incoming: Incoming) -> Answer:

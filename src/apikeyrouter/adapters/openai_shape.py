@@ -20,7 +20,7 @@ Classify = Callable[[object], Failure]
 """Classifies an error that came inside a stream, whose status was 200."""
 
 _RESPONSE_ENDS: Final = frozenset({"response.completed", "response.incomplete"})
-_RESPONSE_FAILS: Final = frozenset({"response.failed", "error"})
+_RESPONSE_FAILS: Final = frozenset({"response.failed", "response.error", "error"})
 _LISTS: Final = {"chat": "choices", "completion": "choices", "embeddings": "data", "models": "data"}
 
 
@@ -59,7 +59,8 @@ def hidden_failure(operation: str, raw: object) -> Failure | None:
 class ChatReader:
     """Chunks of a streamed chat or text completion, up to `[DONE]`.
 
-    The usage that we always ask for is kept from callers who did not: its chunk has `content` False.
+    `content` marks chunks that carry some of the answer (text, tool calls, reasoning), not its role or its end. The
+    usage that we always ask for is kept from callers who did not: its chunk has empty `data`.
     """
 
     __slots__ = ("_asked", "_classify", "_finished", "_started", "_usage", "done")
@@ -91,9 +92,9 @@ class ChatReader:
         usage = self._usage_of(raw)
         if not self._asked and raw.get("usage", self) is None:
             del raw["usage"]
-        return Chunk(
-            data=raw, text=self._text_of(choices), content=bool(choices) or self._asked or usage is None, usage=usage
-        )
+        hidden = usage is not None and not choices and not self._asked
+        carries = any(_carries(choice) for choice in mappings(choices))
+        return Chunk(data={} if hidden else raw, text=self._text_of(choices), content=carries, usage=usage)
 
     def _usage_of(self, raw: Mapping[str, object]) -> Usage | None:
         return read_usage(self._usage, raw) if raw.get("usage") or "x_groq" in raw else None
@@ -114,6 +115,13 @@ class ChatReader:
         if self.done or self._finished:
             return None
         return broken_off()
+
+
+def _carries(choice: Mapping[str, object]) -> bool:
+    """Whether a choice adds to the answer: anything in its delta but the role, or text of a plain completion."""
+    if choice.get("text"):
+        return True
+    return any(value for name, value in mapping(choice.get("delta")).items() if name != "role")
 
 
 class ResponsesReader:
@@ -141,7 +149,7 @@ class ResponsesReader:
         self.done = kind in _RESPONSE_ENDS
         added = text(mapping(raw).get("delta")) if kind == "response.output_text.delta" else ""
         usage = read_usage(self._usage, raw) if self.done else None
-        return (Chunk(data=mapping(raw), text=added, content=True, usage=usage),)
+        return (Chunk(data=mapping(raw), text=added, content=self.done or kind.endswith(".delta"), usage=usage),)
 
     def ending(self) -> Failure | None:
         """Whether the stream stopped before its end."""

@@ -137,7 +137,7 @@ class AdapterSuite:
             for _ in range(3):
                 assert (await adapter.send(self.call())).failure is None
             assert len(provider.requests) == 3
-            assert len(provider._open) == 1
+            assert provider.connections == 1
             await adapter.aclose()
 
     async def test_a_compressed_answer_is_read(self) -> None:
