@@ -161,7 +161,7 @@ async def test_a_stream_that_was_never_read_costs_nothing(opened: Opener) -> Non
     stream = stage.router.stream(chat())
     await stream.aclose()
     del stream
-    assert (stage.count(), spent(stage)) == (0, 0)
+    assert (stage.count(), spent(stage)) == (0, Decimal(0))
 
 
 async def test_the_provider_sees_that_the_caller_left(opened: Opener) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from stage import Opener, Stage, chat, while_time_passes
@@ -18,7 +19,7 @@ WORLD = (
 )
 
 
-async def opened_with_a_first(opened: Opener, clock: ManualClock, **more: object) -> Stage:
+async def opened_with_a_first(opened: Opener, clock: ManualClock, **more: Any) -> Stage:
     """Both pools known with too much room, and org-a in the first tier, so that the provider is who says no."""
     world = World(WORLD, clock=clock)
     keys = {

@@ -145,15 +145,15 @@ class Opener:
         self,
         world: World | WorldSpec | Sequence[Organisation],
         *,
-        config: Config | None = None,
+        config: Callable[[World, str], Config] = described,
         clock: ManualClock | None = None,
         settings: Settings | None = None,
         **sections: Any,
     ) -> Stage:
-        """A router for a world. `config` replaces the description, `sections` add to it or replace entries of it."""
+        """A router for a world. `config` describes it, `sections` add to the description or replace entries of it."""
         world = world if isinstance(world, World) else World(world, clock=clock)
         url = await self._stack.enter_async_context(serve(world))
-        whole = config if config is not None else described(world, url)
+        whole = config(world, url)
         for name, section in sections.items():
             whole[name] = {**whole.get(name, {}), **section} if isinstance(section, Mapping) else section
         router = by_hand(whole, clock=clock, settings=settings)
@@ -267,3 +267,15 @@ def assert_nothing_leaked(stage: Stage) -> None:
 
 def dollars(amount: str) -> Decimal:
     return Decimal(amount)
+
+
+def two_providers(world: World, url: str, **models: list[str]) -> Config:
+    """The same world as two providers: org-a's keys belong to `first`, the others' to `second`; `fast` is on both."""
+    config = described(world, url)
+    config["providers"] = {
+        name: {"adapter": "openai", "base_url": f"{url}/v1", "dialect": "openai"} for name in ("first", "second")
+    }
+    for name, key in config["keys"].items():
+        key["provider"] = "first" if world.key(name).organisation.id == "org-a" else "second"
+    config["models"] = models or {"fast": [f"first/{MODEL}", f"second/{MODEL}"]}
+    return config
