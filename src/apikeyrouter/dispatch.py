@@ -88,8 +88,10 @@ def error_of(failure: Failure, lease: Lease, attempts: Attempts) -> ProviderErro
     tried = f" after {attempts.count} attempts" if attempts.count > 1 else ""
     status = f" with status {failure.status}" if failure.status else ""
     said = f": {failure.message}" if failure.message else ""
+    spent = f"; its retry budget is used up, so {lease.provider} was not asked again"
+    more = spent if lease.provider in attempts.avoid_providers else ""
     return kind(
-        f"{lease.provider} failed{status} ({failure.kind}) for key {lease.key_id}{tried}{said}",
+        f"{lease.provider} failed{status} ({failure.kind}) for key {lease.key_id}{tried}{said}{more}",
         status=failure.status,
         retry_after=failure.retry_after,
         details={
@@ -170,16 +172,18 @@ class Errand:
 
     def settle(self, lease: Lease, answer: Answer | ChunkStream, usage: Usage | None) -> Settlement | None:
         """An attempt succeeded: whoever its provider refused before was refused for a reason of its own."""
-        readings = self.adapter(lease).limits(answer.headers)
-        done = self.router.settle(lease, usage, readings=readings, first_byte_s=answer.first_byte_s)
+        adapter = self.adapter(lease)
+        readings, identity = adapter.limits(answer.headers), adapter.identity(answer.headers)
+        done = self.router.settle(lease, usage, readings=readings, identity=identity, first_byte_s=answer.first_byte_s)
         self.judge_all(served=lease.provider)
         return done
 
     async def failed(self, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
         """Record a failed attempt; returns when another may follow, else raises the error."""
         late = failure.kind in _JUDGED_LATE
-        readings = self.adapter(lease).limits(headers)
-        self.router.fail(lease, failure, readings=readings, judge=not late)
+        adapter = self.adapter(lease)
+        readings, identity = adapter.limits(headers), adapter.identity(headers)
+        self.router.fail(lease, failure, readings=readings, identity=identity, judge=not late)
         if late:
             self.open_verdicts.append((lease, failure))
         step = self.attempts.note(
@@ -191,10 +195,10 @@ class Errand:
             settings=self.router.settings.retry,
             elsewhere=any(c.deployment.provider != lease.provider for c in lease.decision.roster.candidates),
         )
-        self.last = error_of(failure, lease, self.attempts)
-        self._charge(lease, failure)
         if step is Next.ANY:
             self._pay(lease.provider)
+        self.last = error_of(failure, lease, self.attempts)
+        self._charge(lease, failure)
         pause = self._pause(lease, failure)
         if step is Next.STOP or pause >= self.left:
             self._refund(self.paid)
