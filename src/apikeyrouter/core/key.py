@@ -18,6 +18,8 @@ from apikeyrouter.errors import InvalidStateTransitionError
 
 
 class State(StrEnum):
+    """What a key is good for now: `disabled` and `invalid` are its own, the others come from its pools and account."""
+
     AVAILABLE = "available"
     THROTTLED = "throttled"
     EXHAUSTED = "exhausted"

@@ -65,6 +65,12 @@ STOPPED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrySettings:
+    """How often one request is tried: in all, by one key, by one provider in a row; the pause `backoff_s` doubles.
+
+    `budget_share` of a retry is earned by each request, `budget_floor` retries are there at the start: when most
+    requests fail, retries stop before they become the load.
+    """
+
     attempts: int = 3
     per_key: int = 2
     per_provider: int = 2
