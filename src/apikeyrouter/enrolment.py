@@ -135,6 +135,7 @@ class Enrolment:
         """Declare a pool before its keys."""
         with self.router.lock:
             self.router.registry.add_pool(name, tuple(limits), self.router.now())
+            self.router.registry.declared.add(name)
 
     def reset_quota(self, name: str, window: str | None) -> None:
         """Fill a pool's windows and end its stop."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from apikeyrouter.core.decision import Decision
+from apikeyrouter.core.discovery import Shared
 from apikeyrouter.core.failure import Failure
 from apikeyrouter.core.key import State, Transition, Trigger
 from apikeyrouter.core.ledger import Lease
@@ -176,6 +177,29 @@ class StateChanged(Event):
             trigger=t.trigger,
             context=t.context,
             actor=t.actor,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolsShared(Event):
+    """Keys thought to have quotas of their own share one: "10 keys = 1 quota". `merged` False: both pools were declared
+    apart, so only the owner can say which declaration is wrong."""
+
+    pool: str
+    other: str
+    merged: bool
+    keys: tuple[str, ...]
+    identity: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Shared, now: float) -> Self:
+        return cls(
+            at=now,
+            pool=found.pool,
+            other=found.other,
+            merged=found.merged,
+            keys=found.keys,
+            identity=found.identity,
         )
 
 

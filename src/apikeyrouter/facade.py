@@ -186,8 +186,12 @@ class ApiKeyRouter:
         first_byte_s: float | None = None,
     ) -> None:
         """The request succeeded. Settling twice is settling once; `usage` None commits the estimate."""
-        readings = self._adapters[lease.provider].limits(headers) if headers else ()
-        self._router.settle(lease, usage, readings=readings, latency_s=latency_s, first_byte_s=first_byte_s)
+        adapter = self._adapters[lease.provider]
+        readings = adapter.limits(headers) if headers else ()
+        identity = adapter.identity(headers) if headers else ()
+        self._router.settle(
+            lease, usage, readings=readings, identity=identity, latency_s=latency_s, first_byte_s=first_byte_s
+        )
 
     def fail(
         self,
@@ -200,7 +204,8 @@ class ApiKeyRouter:
         adapter = self._adapters[lease.provider]
         if isinstance(failure, int):
             failure = adapter.classify(failure, headers or {}, body)
-        self._router.fail(lease, failure, readings=adapter.limits(headers) if headers else ())
+        told = (adapter.limits(headers), adapter.identity(headers)) if headers else ((), ())
+        self._router.fail(lease, failure, readings=told[0], identity=told[1])
         return failure
 
     def release(self, lease: Lease) -> None:
@@ -208,7 +213,7 @@ class ApiKeyRouter:
         self._router.release(lease)
 
     def abandon(self, lease_id: str, *, sent: bool = True) -> None:
-        """The caller is gone: for finalizers and signal handlers. What was sent commits its estimate, else it returns."""
+        """The caller is gone: for finalizers and signals. What was sent commits its estimate, else it returns."""
         self._router.abandon(lease_id, sent=sent)
 
     def preview(self, request: Request) -> Decision:

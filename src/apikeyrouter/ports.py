@@ -119,6 +119,10 @@ class Adapter(Protocol):
 
     def limits(self, headers: Headers) -> tuple[Reading, ...]: ...
 
+    def identity(self, headers: Headers) -> tuple[str, ...]:
+        """Who the answer says owns the quota (organisation, project, workspace), empty where it does not say."""
+        ...
+
     def estimate_cost(self, operation: str, body: Body) -> int | None:
         """Nano-dollars known before sending (a price per request), or None where tokens decide."""
         ...

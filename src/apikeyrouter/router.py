@@ -18,6 +18,7 @@ from typing import Final
 
 from apikeyrouter.core.budget import BudgetTree, Crossing, Node
 from apikeyrouter.core.decision import Decision
+from apikeyrouter.core.discovery import Discovery
 from apikeyrouter.core.failure import Failure
 from apikeyrouter.core.key import Transition
 from apikeyrouter.core.ledger import Lease, Ledger, Settlement, holders
@@ -41,6 +42,7 @@ from apikeyrouter.events import (
     BudgetCrossed,
     Expired,
     Failed,
+    PoolsShared,
     Refused,
     Settled,
     StateChanged,
@@ -102,6 +104,7 @@ class Router:
         self.budgets = budgets
         budgets.start(self.now())
         self.tokens = TokenModel()
+        self.discovery = Discovery()
         self.secrets: dict[str, SecretSource] = {}
         self.lock = Lock()
         rng = rng or Random()
@@ -277,6 +280,7 @@ class Router:
         usage: Usage | None = None,
         *,
         readings: tuple[Reading, ...] = (),
+        identity: tuple[str, ...] = (),
         latency_s: float | None = None,
         first_byte_s: float | None = None,
     ) -> Settlement | None:
@@ -300,8 +304,8 @@ class Router:
                 pool.refusals_in_row = 0
             if usage is not None and isinstance(lease.measure, Measure):
                 self.tokens.learn(decision.request.model, decision.request.operation, lease.measure, usage)
-            if readings:
-                self._merge(lease, readings, now)
+            if readings or identity:
+                self._merge(lease, readings, identity, now)
             if done.crossings:
                 self._crossed(done.crossings, now)
         if Settled in self.hooks:
@@ -310,7 +314,13 @@ class Router:
         return done
 
     def fail(
-        self, lease: Lease, failure: Failure, *, readings: tuple[Reading, ...] = (), judge: bool = True
+        self,
+        lease: Lease,
+        failure: Failure,
+        *,
+        readings: tuple[Reading, ...] = (),
+        identity: tuple[str, ...] = (),
+        judge: bool = True,
     ) -> Settlement | None:
         """An attempt failed; core/verdict.py says what that does to key, pool and model.
 
@@ -323,8 +333,8 @@ class Router:
             if done is None:
                 return None
             lease.decision.outcome = str(failure.kind)
-            if readings:
-                self._merge(lease, readings, now)
+            if readings or identity:
+                self._merge(lease, readings, identity, now)
             if judge:
                 self._judge(lease, failure, now)
         if Failed in self.hooks:
@@ -359,8 +369,16 @@ class Router:
         """The caller went away; safe from finalizers and signal handlers. Commits the estimate of what was sent."""
         self.abandoned.append((lease_id, sent))
 
-    def _merge(self, lease: Lease, readings: tuple[Reading, ...], now: float) -> None:
-        for pool, marks in zip(lease.candidate.pools, lease.marks, strict=True):
+    def _merge(self, lease: Lease, readings: tuple[Reading, ...], identity: tuple[str, ...], now: float) -> None:
+        """Take in what the answer says of quotas, and of who owns them."""
+        pools = lease.candidate.pools
+        if identity:
+            found = self.discovery.observe(
+                self.registry, lease.provider, pools[-1], identity, readings, lease.marks[-1]
+            )
+            if found is not None:
+                self._outbox.append(PoolsShared.of(found, now))
+        for pool, marks in zip(pools, lease.marks, strict=True):
             if merge(pool, readings, marks, lease.seq, now):
                 release(pool)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from apikeyrouter.adapters.dialect import Dialect, dialect
+from apikeyrouter.adapters.narrow import items, text
 from apikeyrouter.adapters.usage import read_usage
 from apikeyrouter.core.classify import classify
 from apikeyrouter.core.failure import Failure, Kind
@@ -61,6 +62,7 @@ class BaseAdapter:
     def __init__(self, *, speech: Dialect | None = None, clock: Callable[[], float] = time.time) -> None:
         self.speech = speech if speech is not None else dialect("generic")
         self.clock = clock
+        self.owner_headers = tuple(text(name) for name in items(self.speech.options.get("identity")))
 
     def check(self, operation: str, body: Body) -> None:
         """Raise InvalidRequestError for an operation this adapter does not have, or a body it cannot send."""
@@ -98,6 +100,11 @@ class BaseAdapter:
     def limits(self, headers: Headers) -> tuple[Reading, ...]:
         """The quotas an answer's headers state."""
         return read_limits(self.speech.limits, headers, self.clock())
+
+    def identity(self, headers: Headers) -> tuple[str, ...]:
+        """The dialect's identity headers, all of them; empty when the first is absent."""
+        names = self.owner_headers
+        return tuple(headers.get(name, "") for name in names) if names and headers.get(names[0]) else ()
 
     def estimate_cost(self, operation: str, body: Body) -> int | None:
         """None: tokens decide."""

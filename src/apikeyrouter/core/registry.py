@@ -59,6 +59,7 @@ class Registry:
         "blocked",
         "breaker_settings",
         "budgets",
+        "declared",
         "deployments",
         "fingerprints",
         "keys",
@@ -79,6 +80,7 @@ class Registry:
         self.providers: dict[str, Provider] = {}
         self.keys: dict[str, Key] = {}
         self.pools: dict[str, Pool] = {}
+        self.declared: set[str] = set()
         self.pool_limits: dict[str, tuple[Limit, ...]] = {}
         self.aliases: dict[str, tuple[tuple[str, str], ...]] = {}
         self.deployments: dict[tuple[str, str], Deployment] = {}

@@ -21,6 +21,7 @@ from apikeyrouter.events import (
     Expired,
     Failed,
     HookFailed,
+    PoolsShared,
     Refused,
     Settled,
     StateChanged,
@@ -30,6 +31,7 @@ LEVELS: Final[dict[type[Event], int]] = {
     Acquired: logging.DEBUG,
     Settled: logging.DEBUG,
     StateChanged: logging.INFO,
+    PoolsShared: logging.WARNING,
     BreakerChanged: logging.WARNING,
     BudgetCrossed: logging.WARNING,
     Expired: logging.WARNING,
@@ -39,7 +41,8 @@ LEVELS: Final[dict[type[Event], int]] = {
 }
 """A log for a library is quiet: the caller learns of a refusal by the exception."""
 
-_NAMES: Final = {Acquired: "acquired", Settled: "settled", StateChanged: "state_changed", HookFailed: "hook_failed",
+_NAMES: Final = {Acquired: "acquired", Settled: "settled", StateChanged: "state_changed", PoolsShared: "pools_shared",
+          HookFailed: "hook_failed",
                  BreakerChanged: "breaker_changed", BudgetCrossed: "budget_crossed", Expired: "lease_expired",
                  Failed: "attempt_failed", Refused: "refused"}  # fmt: skip
 
