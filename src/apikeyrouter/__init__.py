@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
     from apikeyrouter.facade import ApiKeyRouter
     from apikeyrouter.ports import Adapter, Answer, Call, Chunk
-    from apikeyrouter.router import Settings
+    from apikeyrouter.settings import Settings
     from apikeyrouter.summary import StateSummary
 
 _HOMES: Final = {
@@ -99,7 +99,7 @@ _HOMES: Final = {
     ),
     "apikeyrouter.facade": ("ApiKeyRouter",),
     "apikeyrouter.ports": ("Adapter", "Answer", "Call", "Chunk"),
-    "apikeyrouter.router": ("Settings",),
+    "apikeyrouter.settings": ("Settings",),
     "apikeyrouter.summary": ("StateSummary",),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

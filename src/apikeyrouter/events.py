@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from apikeyrouter.core.budget import Crossing
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.discovery import Shared
 from apikeyrouter.core.failure import Failure
@@ -210,6 +211,11 @@ class BreakerChanged(Event):
     state: str
     until: float
 
+    @classmethod
+    def of(cls, lease: Lease, now: float) -> Self:
+        breaker = lease.candidate.deployment.breaker
+        return cls(at=now, provider_id=lease.provider, model=lease.model, state=str(breaker.state), until=breaker.until)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetCrossed(Event):
@@ -220,6 +226,10 @@ class BudgetCrossed(Event):
     threshold: float
     spent: int
     limit: int
+
+    @classmethod
+    def of(cls, c: Crossing, now: float) -> Self:
+        return cls(at=now, budget=c.budget, scope=c.key, threshold=c.fraction, spent=c.spent, limit=c.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,8 @@ from apikeyrouter.errors import (
 from apikeyrouter.events import Event
 from apikeyrouter.intake import RouteOptions, timeout_of, understand
 from apikeyrouter.ports import Adapter, Body, Clock, Headers
-from apikeyrouter.router import Router, Settings
+from apikeyrouter.router import Router
+from apikeyrouter.settings import Settings
 from apikeyrouter.summary import PoolStatus, StateSummary, quota_of, summarize
 
 if TYPE_CHECKING:

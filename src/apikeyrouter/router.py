@@ -7,10 +7,8 @@ a deque that the next acquire drains. Sending is not here (dispatch.py), nor reg
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
 from threading import Lock
@@ -29,7 +27,7 @@ from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.price import Price, PriceBook
 from apikeyrouter.core.refusal import refusal
 from apikeyrouter.core.registry import Registry
-from apikeyrouter.core.retry import Attempts, RetrySettings
+from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import Roster, release
 from apikeyrouter.core.score import Objective
 from apikeyrouter.core.tokens import Measure, TokenModel
@@ -48,38 +46,12 @@ from apikeyrouter.events import (
     StateChanged,
 )
 from apikeyrouter.ports import Clock, SecretSource
+from apikeyrouter.settings import Settings, SystemClock
 
 LEASE_GRACE_S: Final = 30.0
 """A lease outlives its request's timeout by this much before it expires."""
 GENERATES: Final = frozenset({"chat", "completion", "responses", "messages"})
 """Operations whose answers have a length that must be held."""
-
-
-class SystemClock:
-    """Epoch seconds anchored once and carried by the monotonic clock, so that they never run backwards."""
-
-    __slots__ = ("_offset",)
-
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
-
-    def now(self) -> float:
-        return time.monotonic() + self._offset
-
-    async def sleep(self, seconds: float) -> None:
-        import asyncio  # not at import: `import apikeyrouter` loads no event loop
-
-        await asyncio.sleep(seconds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What can be configured about routing itself; seconds and tokens."""
-
-    timeout_s: float = 60.0
-    default_max_output: int | None = None
-    explain_keep: int = 10_000
-    retry: RetrySettings = field(default_factory=RetrySettings)
 
 
 class Router:
@@ -428,19 +400,11 @@ class Router:
             self._outbox.append(StateChanged.of(t))
 
     def _breaker_moved(self, lease: Lease, now: float) -> None:
-        breaker = lease.candidate.deployment.breaker
-        self._outbox.append(
-            BreakerChanged(
-                at=now, provider_id=lease.provider, model=lease.model, state=str(breaker.state), until=breaker.until
-            )
-        )
+        self._outbox.append(BreakerChanged.of(lease, now))
 
     def _crossed(self, crossings: tuple[Crossing, ...], now: float) -> None:
         for c in crossings:
-            event = BudgetCrossed(
-                at=now, budget=c.budget, scope=c.key, threshold=c.fraction, spent=c.spent, limit=c.limit
-            )
-            self._outbox.append(event)
+            self._outbox.append(BudgetCrossed.of(c, now))
 
 
 def cost_of(usage: Usage, price: Price | None) -> int | None:

@@ -15,7 +15,8 @@ from apikeyrouter.core.price import Price, PriceBook
 from apikeyrouter.core.registry import Provider
 from apikeyrouter.core.score import Objective
 from apikeyrouter.core.window import Limit
-from apikeyrouter.router import Router, Settings
+from apikeyrouter.router import Router
+from apikeyrouter.settings import Settings
 
 START = 1_767_225_600.0
 """2026-01-01T00:00:00Z, a Thursday."""

@@ -12,7 +12,7 @@ from apikeyrouter.config.tree import Node
 from apikeyrouter.core.retry import RetrySettings
 from apikeyrouter.core.score import DEFAULT, Objective
 from apikeyrouter.errors import InvalidConfigurationError
-from apikeyrouter.router import Settings
+from apikeyrouter.settings import Settings
 
 _OBJECTIVE: Final = "{cost: 0.6, reliability: 0.4}"
 _FAILOVER: Final = ("never", "same_provider", "any")

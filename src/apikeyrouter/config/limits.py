@@ -103,4 +103,5 @@ def _zone(reader: Reader, node: Node | None) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
         if node is not None:
             reader.add(node, "is no time zone known here; write a name such as America/Los_Angeles or UTC")
+        return "UTC"
     return name

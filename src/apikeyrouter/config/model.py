@@ -15,7 +15,7 @@ from apikeyrouter.core.budget import Budget
 from apikeyrouter.core.score import DEFAULT, Objective
 from apikeyrouter.core.window import Limit
 from apikeyrouter.credentials import Secret
-from apikeyrouter.router import Settings
+from apikeyrouter.settings import Settings
 
 MEMORY: Final = "memory"
 

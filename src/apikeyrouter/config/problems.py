@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Final
 
 from apikeyrouter.core.scrub import HIDDEN, scrub
@@ -66,6 +67,7 @@ def cleaned(sentence: str) -> str:
     return _QUOTED.sub(lambda m: m.group() if harmless(m.group(2)) else f"{m.group(1)}{HIDDEN}{m.group(1)}", sentence)
 
 
+@lru_cache(maxsize=4096)
 def step(name: str) -> str:
     """A name as a part of a path; a key pasted where a name belongs is not repeated."""
     return name if harmless(name) else HIDDEN

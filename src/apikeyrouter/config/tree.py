@@ -20,8 +20,8 @@ from apikeyrouter.config.problems import Problem, failure, step
 from apikeyrouter.errors import InvalidConfigurationError, MissingConfigurationError
 
 LARGEST_BYTES: Final = 32 * 1024 * 1024
-MOST_NODES: Final = 2_000_000
-"""What anchors may multiply a small file into."""
+MOST_COPIES: Final = 100_000
+"""What anchors may add to a file."""
 
 Value = Union[None, bool, int, float, str, "dict[str, Node]", "list[Node]", object]
 _LOADER: Final[type[yaml.SafeLoader]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -162,12 +162,15 @@ class _Builder:
         self.file = file
         self.problems: list[Problem] = []
         self.open: set[int] = set()
-        self.count = 0
+        self.seen: set[int] = set()
+        self.copies = 0
 
     def build(self, node: yaml.Node, path: str, line: int) -> Node:
-        self.count += 1
-        if id(node) in self.open or self.count > MOST_NODES:
-            self.note(path, line, "an anchor contains itself, or multiplies without end; write it out")
+        self.copies += id(node) in self.seen
+        self.seen.add(id(node))
+        if id(node) in self.open or self.copies > MOST_COPIES:
+            if not self.problems or self.copies <= MOST_COPIES:
+                self.note(path, line, "an anchor contains itself, or multiplies without end; write it out")
             return Node(None, path, line)
         self.open.add(id(node))
         try:
