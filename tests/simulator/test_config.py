@@ -80,6 +80,20 @@ def test_every_mistake_is_named_at_once_with_its_place() -> None:
         assert re.search(part, found), part
 
 
+@pytest.mark.parametrize(
+    ("organisation", "sentence"),
+    [
+        ({"dialect": "opnai"}, "there is no 'opnai'; there are anthropic, gemini, openai, plain"),
+        ({"limits": {"rpd": 5, "zone": "Mars/Olympus"}}, "the zone 'Mars/Olympus' is unknown"),
+        ({"limits": {"rpm": -1}}, "rpm: needs amount >= 0"),
+        ({"limits": {"rpm": 1, "start": 1.5}}, "start between 0 and 1"),
+    ],
+)
+def test_what_has_the_right_type_and_still_cannot_be(organisation: dict, sentence: str) -> None:
+    with pytest.raises(InvalidConfigurationError, match=re.escape(sentence)):
+        parse({"organisations": {"a": {"keys": ["k"], **organisation}}})
+
+
 @pytest.mark.parametrize("given", [None, {}, [], {"organisations": {}}, "x"])
 def test_nothing_is_not_a_world(given: object) -> None:
     with pytest.raises(InvalidConfigurationError):

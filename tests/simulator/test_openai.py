@@ -10,7 +10,7 @@ from base64 import b64decode
 import httpx
 import pytest
 
-from apikeyrouter.simulator import VirtualClock, World, excess
+from apikeyrouter.simulator import Model, Organisation, SimulatorApp, VirtualClock, World, WorldSpec, excess
 from apikeyrouter.simulator.clock import NS
 from apikeyrouter.simulator.dialects.openai.limits import go_duration
 
@@ -154,6 +154,21 @@ async def test_a_stream_ends_with_usage_and_done(talk) -> None:
 
 async def test_a_stream_without_the_option_has_no_usage(talk) -> None:
     assert all("usage" not in event for event in events(await talk.chat(stream=True)))
+
+
+async def test_no_model_name_breaks_the_templates() -> None:
+    name = 'o"d%d\\'
+    world = World(WorldSpec(organisations=(Organisation(id="o", keys=("k",)),), models=(Model(name=name),)))
+    transport = httpx.ASGITransport(app=SimulatorApp(world))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as client:
+        sent = {"model": name, "messages": [{"role": "user", "content": "x"}], "n": 2}
+        headers = {"authorization": f"Bearer {world.secret('k')}"}
+        plain = await client.post("/v1/chat/completions", headers=headers, json=sent)
+        streamed = await client.post("/v1/chat/completions", headers=headers, json={**sent, "stream": True})
+    assert (plain.json()["model"], len(plain.json()["choices"])) == (name, 2)
+    assert plain.json()["usage"]["completion_tokens"] == 64
+    assert {event["model"] for event in events(streamed)} == {name}
+    assert {event["choices"][0]["index"] for event in events(streamed)} == {0, 1}
 
 
 async def test_a_tool_is_called_when_it_is_asked_for(talk) -> None:

@@ -18,13 +18,15 @@ The fields are those of `WorldSpec`, `Organisation`, `Key`, `Latency`, `OutputLe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from zoneinfo import available_timezones
 
 from apikeyrouter.errors import InvalidConfigurationError, MissingConfigurationError
+from apikeyrouter.simulator.dialects import ALL
 from apikeyrouter.simulator.faults import Fault
 from apikeyrouter.simulator.presets import PRESETS
 from apikeyrouter.simulator.spec import (
@@ -72,11 +74,24 @@ def parse(given: object, *, where: str = "simulator") -> WorldSpec:
     """A world as a mapping describes it. Raises InvalidConfigurationError with every problem found."""
     problems: Problems = []
     spec = _world(given, where, problems)
+    problems += [problem for org in spec.organisations for problem in _sense(org, f"{where}.organisations.{org.id}")]
     if not problems and not spec.organisations:
         problems.append(f"{where}: organisations are missing; name at least one, with its keys")
     if problems:
         raise InvalidConfigurationError("; ".join(problems), problems=tuple(problems))
     return spec
+
+
+def _sense(org: Organisation, where: str) -> Iterator[str]:
+    """What has the right type and still cannot be."""
+    known = [dialect.name for dialect in ALL]
+    if org.dialect not in known:
+        yield f"{where}.dialect: there is no {org.dialect!r}; there are {', '.join(known)}"
+    for limit in (limit for group in org.all_groups() for limit in group.limits):
+        if limit.amount < 0 or limit.per_s <= 0 or not 0.0 <= limit.start <= 1.0:
+            yield f"{where}.{limit.name}: needs amount >= 0, per_s > 0 and start between 0 and 1"
+        elif limit.zone not in ("UTC", *available_timezones()):
+            yield f"{where}.{limit.name}: the zone {limit.zone!r} is unknown; name one such as America/Los_Angeles"
 
 
 def _world(given: object, where: str, problems: Problems) -> WorldSpec:

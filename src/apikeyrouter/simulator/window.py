@@ -7,7 +7,7 @@ is an integer and nothing drifts. No window knows who is asking, which header sh
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -168,13 +168,13 @@ def period_end(per_ns: int) -> Callable[[int], int]:
 
 def day_end(zone: str) -> Callable[[int], int]:
     """Windows that end at midnight of a zone, daylight saving included (a day is not always 86,400 s)."""
-    place = ZoneInfo(zone)
+    place = _place(zone)
     return lambda now: _midnight(_date(now, place) + timedelta(days=1), place)
 
 
 def month_end(zone: str) -> Callable[[int], int]:
     """Windows that end at midnight before the first day of a month, in a zone."""
-    place = ZoneInfo(zone)
+    place = _place(zone)
 
     def end(now: int) -> int:
         today = _date(now, place)
@@ -183,9 +183,13 @@ def month_end(zone: str) -> Callable[[int], int]:
     return end
 
 
-def _date(now: int, place: ZoneInfo) -> date:
+def _place(zone: str) -> tzinfo:
+    return UTC if zone == "UTC" else ZoneInfo(zone)  # a slim system may have no database of zones
+
+
+def _date(now: int, place: tzinfo) -> date:
     return datetime.fromtimestamp(now // NS, UTC).astimezone(place).date()
 
 
-def _midnight(day: date, place: ZoneInfo) -> int:
+def _midnight(day: date, place: tzinfo) -> int:
     return int(datetime.combine(day, datetime.min.time(), place).timestamp()) * NS

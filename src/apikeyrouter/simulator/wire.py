@@ -36,6 +36,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json")
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 MAX_BODY = 32 * 1024 * 1024
 
 
@@ -81,7 +82,7 @@ def json_answer(status: int, value: Json | bytes, headers: Iterable[tuple[bytes,
 
 
 def dumps(value: Json) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODE(value).encode()
 
 
 def obj(value: object) -> dict[str, Json]:
