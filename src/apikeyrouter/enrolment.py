@@ -72,6 +72,9 @@ class Enrolment:
             price_name = price_name or adapter
             adapter = _adapter(adapter)
         with self.router.lock:
+            before = self.adapters.get(name)
+            if before is not None and before is not adapter:
+                self.retired.append(before)
             self.enter(name, adapter, price_name or name, metadata)
 
     def enter(self, name: str, adapter: Adapter, price_name: str, metadata: Mapping[str, object] | None = None) -> None:
