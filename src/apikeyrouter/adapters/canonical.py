@@ -164,7 +164,7 @@ def refuse(body: Mapping[str, object], names: Iterable[str]) -> None:
 
 def tool_call(call_id: str, name: str, given: Mapping[str, object] | str) -> dict[str, object]:
     """A call of a function in canonical shape."""
-    written = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    written = given if isinstance(given, str) else json.dumps(dict(given), ensure_ascii=False)
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": written}}
 
 

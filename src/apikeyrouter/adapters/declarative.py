@@ -39,6 +39,7 @@ from apikeyrouter.ports import Answer, Body, Call, Headers, SecretSource
 _ROUTING_WORDS: Final = frozenset({"model", "stream"})
 _BASE: Final[RawHeaders] = [(b"accept", b"application/json"), (b"accept-encoding", b"gzip, deflate"), USER_AGENT]
 _TYPES: Final = {"json": b"application/json", "form": b"application/x-www-form-urlencoded"}
+_MAY_BE_EMPTY: Final = frozenset({201, 202, 204, 205})
 _IN_QUERY: Final = frozenset({"GET", "HEAD", "DELETE"})
 
 
@@ -105,7 +106,7 @@ class DeclarativeAdapter(HTTPAdapter):
         if incoming.status is not None and 200 <= incoming.status < 300:
             if operation.answer == "text":
                 return self._text(operation, answer, incoming.content)
-            if not incoming.content.strip():
+            if operation.answer == "none" or (incoming.status in _MAY_BE_EMPTY and not incoming.content.strip()):
                 answer.usage = self.usage(call.operation, None)
                 return answer
         return super().read_answer(call, answer, incoming)

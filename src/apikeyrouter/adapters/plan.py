@@ -36,6 +36,7 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 _SAFE_TO_REPEAT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _HEADER_SETS: Final = {"ratelimit": "ratelimit-", "x-ratelimit": "x-rate"}
 
+Answers = Literal["json", "text", "none"]
 AuthKind = Literal["header", "query", "bearer", "basic", "none"]
 
 
@@ -70,7 +71,7 @@ class Operation:
     body: object = None
     encoding: Literal["json", "form"] = "json"
     idempotent: bool = False
-    answer: Literal["json", "text"] = "json"
+    answer: Answers = "json"
     content: Path = ()
     cost: Cost = Cost()
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -165,12 +166,17 @@ def _operation(name: str, given: Mapping[str, object], cost: Cost, where: str, p
         body=given.get("body"),
         encoding="form" if _choice(given, "encoding", ("json", "form"), where, problems) == "form" else "json",
         idempotent=given.get("idempotent", method in _SAFE_TO_REPEAT) is True,
-        answer="text" if _choice(given, "answer", ("json", "text"), where, problems) == "text" else "json",
+        answer=_answers(given, where, problems),
         content=(path(given["content"], f"{where}.content", problems) or ()) if "content" in given else (),
         cost=_cost(given["cost"], f"{where}.cost", problems) if "cost" in given else cost,
         headers=headers,
         limits=mapping(given.get("limits")),
     )
+
+
+def _answers(given: Mapping[str, object], where: str, problems: Problems) -> Answers:
+    chosen = _choice(given, "answer", ("json", "text", "none"), where, problems)
+    return "text" if chosen == "text" else "none" if chosen == "none" else "json"
 
 
 def _choice(given: Mapping[str, object], word: str, allowed: tuple[str, ...], where: str, problems: Problems) -> str:
