@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease, Settlement
-from apikeyrouter.core.model import Request, Usage, dollars
+from apikeyrouter.core.model import OUTPUT, Request, Usage, dollars
 from apikeyrouter.core.retry import BACKS_OFF, Attempts, Next, RetryBudget, backoff
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.errors import (
@@ -53,6 +53,10 @@ _ERRORS: Final[Mapping[Kind, type[ProviderError]]] = {
     Kind.INVALID: InvalidRequestError,
     Kind.MODEL_NOT_FOUND: InvalidRequestError,
 }
+
+
+BOUND_OF: Final = {"chat": "max_completion_tokens", "responses": "max_output_tokens"}
+"""What a body calls the most tokens of an answer, where it is not max_tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +164,19 @@ class Errand:
         return Call(
             operation=self.request.operation,
             model=lease.model,
-            body=self.body,
+            body=self._bounded(lease),
             secret=_Held(lease),
             timeout=max(0.001, self.left),
             request_id=self.request.request_id or lease.decision.id,
             attempt=self.attempts.count + 1,
         )
+
+    def _bounded(self, lease: Lease) -> Body:
+        """The body; under a hard budget an answer that the caller left unbounded is bounded by what was held for it."""
+        unbounded = self.measure.max_output_tokens is None and self.request.max_output_tokens is None
+        if unbounded and lease.need[OUTPUT] and any(node.hard for node in lease.nodes):
+            return {**self.body, BOUND_OF.get(self.request.operation, "max_tokens"): lease.need[OUTPUT]}
+        return self.body
 
     def adapter(self, lease: Lease) -> Adapter:
         return self.dispatcher.adapters[lease.provider]

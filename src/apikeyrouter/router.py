@@ -14,25 +14,25 @@ from random import Random
 from threading import Lock
 from typing import Final
 
-from apikeyrouter.core.budget import BudgetTree, Crossing, Node
+from apikeyrouter.core.asking import Asking
+from apikeyrouter.core.budget import BudgetTree, Crossing
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.discovery import Discovery
 from apikeyrouter.core.failure import Failure
 from apikeyrouter.core.key import Transition
 from apikeyrouter.core.ledger import Lease, Ledger, Settlement, holders
 from apikeyrouter.core.merge import merge
-from apikeyrouter.core.model import COST, Need, Reading, Request, Usage, nano
-from apikeyrouter.core.pick import Ask, choose
+from apikeyrouter.core.model import Reading, Request, Usage, nano
+from apikeyrouter.core.pick import Ask, choose, with_cost
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.price import Price, PriceBook
 from apikeyrouter.core.refusal import refusal
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts
-from apikeyrouter.core.roster import Roster, release
+from apikeyrouter.core.roster import release
 from apikeyrouter.core.score import Objective
 from apikeyrouter.core.tokens import Measure, TokenModel
 from apikeyrouter.core.verdict import Effects, apply
-from apikeyrouter.errors import BudgetExceededError
 from apikeyrouter.events import (
     Acquired,
     Announcer,
@@ -50,8 +50,6 @@ from apikeyrouter.settings import Settings, SystemClock
 
 LEASE_GRACE_S: Final = 30.0
 """A lease outlives its request's timeout by this much before it expires."""
-GENERATES: Final = frozenset({"chat", "completion", "responses", "messages"})
-"""Operations whose answers have a length that must be held."""
 
 
 class Router:
@@ -70,12 +68,11 @@ class Router:
         self.clock: Clock = clock or SystemClock()
         self.now = self.clock.now
         self.settings = settings
-        self.objective = objective
-        self.objectives: dict[str, Objective] = {}
         self.registry = Registry(prices, budgets)
         self.budgets = budgets
         budgets.start(self.now())
         self.tokens = TokenModel()
+        self.asking = Asking(self.registry, budgets, self.tokens, objective, settings.default_max_output)
         self.discovery = Discovery()
         self.secrets: dict[str, SecretSource] = {}
         self.lock = Lock()
@@ -143,7 +140,7 @@ class Router:
             self._remember(decision)
         if chosen is None:
             raise self._refused(decision, quiet=quiet)
-        need = ask.need if not ask.costly else _with_cost(ask.need, decision.cost or 0)
+        need = ask.need if not ask.costly else with_cost(ask.need, decision.cost or 0)
         nodes = holders(chosen, ask.nodes) if ask.nodes or chosen.nodes else ()
         lease = self.ledger.take(decision, need, nodes, now + keep, now)
         lease.measure = measure
@@ -164,71 +161,19 @@ class Router:
     def _decide(
         self, request: Request, measure: Measure | None, attempts: Attempts | None, now: float
     ) -> tuple[Decision, Ask]:
-        roster = self._roster(request, now)
-        nodes: tuple[Node, ...] = ()
-        if self.budgets.budgets:
-            nodes = self.budgets.request_path(
-                tenant=request.tenant, user=request.user, tags=request.tags, route=request.model, now=now
-            )
-        ask = Ask(
-            request,
-            self._need(request, measure, nodes, roster),
-            self.objective if request.objective is None else self.objective_of(request.objective),
-            nodes=nodes,
-            max_cost=None if request.max_cost is None else nano(request.max_cost),
-            attempts=attempts,
-            costly=roster.costly,
-        )
+        roster, ask = self.asking.ask(request, measure, attempts, now)
         return choose(roster, ask, now, self.chance), ask
-
-    def objective_of(self, what: object) -> Objective:
-        """A request's own objective; names are compiled once."""
-        if not isinstance(what, str):
-            return Objective.of(what)
-        found = self.objectives.get(what)
-        if found is None:
-            found = self.objectives[what] = Objective.of(what)
-        return found
-
-    def _need(self, request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster) -> Need:
-        """What to hold: the caller's own counts as they are, estimates at their 90th percentile."""
-        tokens = request.input_tokens
-        if tokens is None:
-            tokens = 0 if measure is None else self.tokens.estimate(request.model, measure, request.operation)[1]
-        most = request.max_output_tokens
-        if most is None and measure is not None:
-            most = measure.max_output_tokens
-        if most is None:
-            most = self._unbounded(request, nodes, roster) if request.operation in GENERATES else 0
-        return (1, tokens + most, tokens, most, 1, 0)
-
-    def _unbounded(self, request: Request, nodes: tuple[Node, ...], roster: Roster) -> int:
-        """Output to hold when nobody bounds it: its 99th percentile, under a hard budget the configured default."""
-        hard = next((n for n in nodes if n.hard), None) or roster.hard_node
-        default = self.settings.default_max_output
-        if hard is None or default is not None or not roster.priced:
-            return default or self.tokens.output(request.model, request.operation, None)[2]
-        raise BudgetExceededError(
-            f"A request for '{request.model}' without max_tokens cannot be held under the hard budget {hard.key}: "
-            f"set max_tokens, or default_max_output in the configuration.",
-            details={"budget": hard.key},
-        )
 
     def size_of(self, request: Request, measure: Measure | None) -> int:
         """Tokens a request would hold, for its place in a line."""
         with self.lock:
-            roster = self._roster(request, self.now())
-            return self._need(request, measure, (), roster)[1]
+            return self.asking.ask(request, measure, None, self.now())[1].need[1]
 
     def wait_behind(self, request: Request, tokens: int, requests: int) -> float:
         """Seconds until `tokens` and `requests` (those ahead and one's own) have been granted, at the soonest."""
         with self.lock:
             now = self.now()
-            return self._roster(request, now).wait_for_all(tokens, requests, now)
-
-    def _roster(self, request: Request, now: float) -> Roster:
-        r = request
-        return self.registry.roster(r.model, r.provider, r.operation, r.needs, r.tenant, now, among=r.among)
+            return self.asking.roster(request, now).wait_for_all(tokens, requests, now)
 
     def _remember(self, decision: Decision) -> None:
         self._decided += 1
@@ -412,7 +357,3 @@ def cost_of(usage: Usage, price: Price | None) -> int | None:
     if price is not None:
         return price.cost(usage)
     return None if usage.cost_reported is None else nano(usage.cost_reported)
-
-
-def _with_cost(need: Need, cost: int) -> Need:
-    return (*need[:COST], cost)

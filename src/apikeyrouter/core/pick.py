@@ -65,6 +65,11 @@ class Ask:
         self.room_node: Node | None = None
 
 
+def with_cost(need: Need, cost: int) -> Need:
+    """The need with its price filled in, for pools that count money."""
+    return (*need[:COST], cost)
+
+
 def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
     """The best candidate that may serve, or a decision without one that says why."""
     d = Decision(ask.request, roster, ask.objective, ask.need, now)
@@ -184,7 +189,7 @@ def _best(
     for static, cost, stratum in strata:
         if not small and static > best_score:
             continue
-        need = ask.need if not ask.costly else (*ask.need[:COST], cost or 0)
+        need = ask.need if not ask.costly else with_cost(ask.need, cost or 0)
         found = _scan(stratum, ask, need, cost, d, now) if small else _draw(stratum, ask, need, cost, d, now, chance)
         for candidate, load in found:
             score = static + TIE_BREAK * load
