@@ -167,6 +167,7 @@ async def test_no_model_name_breaks_the_templates() -> None:
         streamed = await client.post("/v1/chat/completions", headers=headers, json={**sent, "stream": True})
     assert (plain.json()["model"], len(plain.json()["choices"])) == (name, 2)
     assert plain.json()["usage"]["completion_tokens"] == 64
+    assert [seen.output_tokens for seen in world.record.all()] == [64, 64]
     assert {event["model"] for event in events(streamed)} == {name}
     assert {event["choices"][0]["index"] for event in events(streamed)} == {0, 1}
 

@@ -29,8 +29,9 @@ class Call:
 
     `take` is charged at admission; `check` must have room. What is produced is charged to the counts in `metered`.
     `input_tokens` include the `cached_tokens` that were read from a prompt cache. `asked_output` is the request's
-    own maximum (0: none named), `max_output` what counts as its maximum. `output_tokens` is what will be produced,
-    filled in by the turn from `wanted` or from the world's distribution; `cut` says that the maximum ended it.
+    own maximum (0: none named), `max_output` what counts as its maximum. `output_tokens` is what each of the
+    `answers` will have, filled in by the turn from `wanted` or from the world's distribution; `cut` says that the
+    maximum ended it.
     """
 
     operation: str
@@ -46,6 +47,7 @@ class Call:
     wanted: int | None = None
     produces: bool = False
     metered: tuple[str, ...] = ()
+    answers: int = 1
     output_tokens: int = 0
     cut: bool = False
     prompt: str = ""

@@ -162,7 +162,7 @@ class Turn:
 
     async def _complete(self, call: Call, fault: Fault | None, seconds: float) -> None:
         await self._pause(seconds)
-        self._produced(call, call.output_tokens)
+        self._produced(call, call.output_tokens * call.answers)
         answer = self._dialect.answer(call, self._stamp, self._organisation.spec)
         answer.headers = [*answer.headers, *self._headers()]
         if fault is None:
@@ -205,7 +205,7 @@ class Turn:
     ) -> None:
         pieces = self._dialect.pieces(call, self._stamp, self._world.spec.chunk_tokens)
         if not per_token_s and fault is None:  # nothing to wait for: one write instead of hundreds
-            self._produced(call, call.output_tokens)
+            self._produced(call, call.output_tokens * call.answers)
             await self._send({"type": "http.response.body", "body": b"".join(piece.data for piece in pieces)})
             return
         for number, piece in enumerate(pieces):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 
 from apikeyrouter.simulator.dialect import Call, Piece
-from apikeyrouter.simulator.wire import Json, dumps, items, obj, text, whole
+from apikeyrouter.simulator.wire import Json, dumps, items, obj, text
 from apikeyrouter.simulator.words import answer_text, example_of, opaque_id, tokens_in
 from apikeyrouter.simulator.world import Stamp
 
@@ -47,14 +47,14 @@ def body(call: Call, stamp: Stamp) -> bytes:
     content, tool = _said(call)
     said = b'null,"tool_calls":%b' % dumps([tool]) if tool else dumps(content)
     reason = dumps(_finish(call, tool))
-    choices = b",".join(_CHOICE % (index, said, reason) for index in range(_answers(call)))
+    choices = b",".join(_CHOICE % (index, said, reason) for index in range(call.answers))
     return _COMPLETE % (_head(call, stamp, b"chatcmpl-", b"chat.completion"), choices, _usage(call))
 
 
 def completion_body(call: Call, stamp: Stamp) -> bytes:
     """A complete legacy completion."""
     said, reason = dumps(answer_text(call.output_tokens, call.prompt)), dumps(_finish(call, None))
-    choices = b",".join(_LEGACY_CHOICE % (index, said, reason) for index in range(_answers(call)))
+    choices = b",".join(_LEGACY_CHOICE % (index, said, reason) for index in range(call.answers))
     return _COMPLETE % (_head(call, stamp, b"cmpl-", b"text_completion"), choices, _usage(call))
 
 
@@ -88,7 +88,7 @@ def pieces(call: Call, stamp: Stamp, chunk_tokens: int) -> Iterator[Piece]:
     event = head.replace(b"%", b"%%") + b',"choices":[' + _DELTA + (b'],"usage":null}\n\n' if want_usage else b"]}\n\n")
     content, tool = _said(call)
     opening = b'{"role":"assistant","content":%b,"refusal":null}' % (b"null" if tool else b'""')
-    for index in range(_answers(call)):
+    for index in range(call.answers):
         yield Piece(event % (index, opening, b"null"), 0)
         for delta, tokens in _deltas(content, tool, call.output_tokens, chunk_tokens):
             yield Piece(event % (index, delta, b"null"), tokens)
@@ -136,12 +136,8 @@ def _head(call: Call, stamp: Stamp, prefix: bytes, kind: bytes) -> bytes:
 
 
 def _usage(call: Call) -> bytes:
-    produced = call.output_tokens * _answers(call)
+    produced = call.output_tokens * call.answers
     return _USAGE % (call.input_tokens, produced, call.input_tokens + produced, call.cached_tokens)
-
-
-def _answers(call: Call) -> int:
-    return max(1, whole(call.body.get("n"), 1))
 
 
 def _finish(call: Call, tool: dict[str, Json] | None) -> str:

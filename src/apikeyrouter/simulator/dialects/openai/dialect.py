@@ -159,6 +159,7 @@ def _producing(operation: str, body: dict[str, Json], model: str, tokens: tuple[
         asked_output=asked,
         max_output=asked or NO_MAXIMUM,
         produces=True,
+        answers=answers,
         prompt=prompt,
     )
 
