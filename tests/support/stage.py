@@ -199,11 +199,15 @@ def limits_of(given: Mapping[str, int] | Sequence[Mapping[str, Any]]) -> list[Li
 
 
 async def while_time_passes(clock: ManualClock, work: Awaitable[T], *, step: float = 0.05, most: float = 3600.0) -> T:
-    """Move a manual clock in steps until `work` is done; bytes on sockets need a moment of real time for each."""
+    """Move a manual clock to whoever sleeps next, or by `step`, until `work` is done.
+
+    Bytes on sockets get a moment of real time for each move.
+    """
     task = asyncio.ensure_future(work)
     until = clock.now() + most
-    while not (await asyncio.wait({task}, timeout=0.002))[0] and clock.now() < until:
-        clock.advance(step)
+    while not (await asyncio.wait({task}, timeout=0.003))[0] and clock.now() < until:
+        due = [when for when, _, woken in clock._sleepers if not woken.done()]
+        clock.advance(max(min(due) - clock.now(), 0.0) if due else step)
     return await asyncio.wait_for(task, 5)
 
 
