@@ -9,6 +9,7 @@ the simulation of the algorithms page (2b); comparing at the moment of the charg
 
 What we did not know is other clients' use (a rate is learned from it), a bucket smaller than its limit (its size is
 learned as remaining + reset * rate, from three samples that agree at different levels), or a limit changed for a while.
+A limit its owner set below the provider's is not the provider's to speak of: its word is kept in a window beside it.
 """
 
 from __future__ import annotations
@@ -52,12 +53,19 @@ def window_for(pool: Pool, reading: Reading) -> int | None:
     same = [i for i, w in enumerate(pool.windows) if w.of == reading.of]
     period = reading.period_s or implied_period(reading)
     if period is not None:
-        close = [i for i in same if abs(pool.windows[i].period_s - period) <= SAME_PERIOD * period]
-        return close[0] if close else None
-    if len(same) == 1:
+        same = [i for i in same if abs(pool.windows[i].period_s - period) <= SAME_PERIOD * period]
+    stricter = [i for i in same if _is_stricter(pool.windows[i], reading)]
+    same = [i for i in same if i not in stricter]
+    if len(same) == 1 or (same and period is not None):
         return same[0]
     sized = [i for i in same if pool.windows[i].limit.amount == reading.limit]
     return sized[0] if len(sized) == 1 else None
+
+
+def _is_stricter(w: Window, reading: Reading) -> bool:
+    """A limit that its owner set below the provider's: the provider's number is of another window, beside it."""
+    said = reading.limit if reading.limit is not None else reading.remaining
+    return not w.learned and said is not None and said > w.limit.amount
 
 
 def implied_period(reading: Reading) -> float | None:
@@ -160,9 +168,10 @@ def _learn_window(pool: Pool, reading: Reading, seq: int, now: float) -> None:
     """A limit nobody configured, taken from the provider's own words: a bucket, corrected by every later reading."""
     if not reading.limit or reading.remaining is None or reading.remaining > reading.limit:
         return
-    if any(w.of == reading.of and not w.learned for w in pool.windows):
-        return
     period = reading.period_s or implied_period(reading) or 60.0
+    own = [w for w in pool.windows if w.of == reading.of and not w.learned]
+    if any(w.period_s != period or not _is_stricter(w, reading) for w in own):
+        return
     per = _PERIODS.get(period)
     if per is None:
         return
