@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from apikeyrouter.adapters.anthropic import AnthropicAdapter
     from apikeyrouter.adapters.base import BaseAdapter, ListStream
-    from apikeyrouter.adapters.build import build
     from apikeyrouter.adapters.declarative import DeclarativeAdapter
+    from apikeyrouter.adapters.factory import build
     from apikeyrouter.adapters.gemini import GeminiAdapter
     from apikeyrouter.adapters.jsonhttp import HTTPAdapter
     from apikeyrouter.adapters.openai import OpenAIAdapter
@@ -33,7 +33,7 @@ _HOMES: Final = {
     "HTTPAdapter": "jsonhttp",
     "ListStream": "base",
     "OpenAIAdapter": "openai",
-    "build": "build",
+    "build": "factory",
 }
 
 
