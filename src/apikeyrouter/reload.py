@@ -218,7 +218,7 @@ class _Step:
             router.registry.aliases.pop(name, None)
         router.registry.aliases.update({name: _targets(targets) for name, targets in new.aliases.items()})
         if "objective" not in self.fixed:
-            router.objective = new.objective
+            router.asking.objective = new.objective
         if "settings" not in self.fixed:
             router.settings = new.settings
 

@@ -25,11 +25,14 @@ Rates = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEntry:
-    """A provider. `options` are the adapter's own, checked by building it once; `free`: nothing it serves costs."""
+    """A provider. `options` are the adapter's own, checked by building it once; `free`: nothing it serves costs.
+
+    Options may hold what a variable stands for, so they are not shown.
+    """
 
     id: str
     adapter: str
-    options: Mapping[str, object]
+    options: Mapping[str, object] = field(repr=False)
     price_name: str | None = None
     free: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
@@ -80,7 +83,7 @@ class PolicyEntry:
 class AuditEntry:
     """Where facts go. `block`: a reply waits for its commit. `retention` in seconds by kind."""
 
-    url: str
+    url: str = field(repr=False)
     block: bool = False
     retention: Mapping[str, float] = field(default_factory=dict)
 
@@ -113,7 +116,7 @@ class Config:
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     prices: tuple[PriceEntry, ...] = ()
     settings: Settings = field(default_factory=Settings)
-    state: str = MEMORY
+    state: str = field(default=MEMORY, repr=False)
     audit: AuditEntry | None = None
     server: ServerEntry = field(default_factory=ServerEntry)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

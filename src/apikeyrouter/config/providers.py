@@ -1,7 +1,7 @@
 """Providers of a configuration. Their adapters know their own options, so each is built once to be checked.
 
 Building opens nothing. What an adapter refuses becomes a problem at the place it is about; which adapters there are is
-adapters/build.py.
+adapters/factory.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from apikeyrouter.adapters.base import BaseAdapter
-from apikeyrouter.adapters.build import build as make
-from apikeyrouter.adapters.build import known
+from apikeyrouter.adapters.factory import build as make
+from apikeyrouter.adapters.factory import known
 from apikeyrouter.adapters.dialect import dialect_for
 from apikeyrouter.config.model import ProviderEntry
 from apikeyrouter.config.reader import Reader

@@ -1,0 +1,208 @@
+"""A running router moves to another configuration in place; a bad one changes nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from apikeyrouter import (
+    ApiKeyRouter,
+    Budget,
+    BudgetExceededError,
+    InvalidConfigurationError,
+    KeyNotFoundError,
+    QuotaExhaustedError,
+    Request,
+    Usage,
+)
+from apikeyrouter.reload import reload
+
+BASE: dict[str, dict[str, object]] = {
+    "providers": {"openai": {"adapter": "openai"}},
+    "pools": {"a": {"limits": {"rpm": 4}, "shared_by": ["k1", "k2"]}},
+    "keys": {
+        "k1": {"provider": "openai", "secret": "material-of-key-1"},
+        "k2": {"provider": "openai", "secret": "material-of-key-2"},
+    },
+    "budgets": {"d": {"scope": "global", "limit": 1}},
+    "models": {"fast": ["openai/gpt-4o-mini"]},
+}
+REQUEST = Request(model="gpt-4o-mini", input_tokens=10, max_output_tokens=10)
+
+
+class StillClock:
+    """Time that does not pass."""
+
+    def now(self) -> float:
+        return 1_700_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here waits")
+
+
+@pytest.fixture
+def router() -> ApiKeyRouter:
+    return ApiKeyRouter.from_config(BASE, environ={}, clock=StillClock())
+
+
+def changed(change: Callable[[dict[str, dict[str, dict[str, object]]]], object]) -> dict[str, dict[str, object]]:
+    source = copy.deepcopy(BASE)
+    change(source)  # type: ignore[arg-type]
+    return source
+
+
+def free(router: ApiKeyRouter, name: str = "a") -> float:
+    (pool,) = (pool for pool in router.get_state_summary().pools if pool.id == name)
+    return pool.windows[0].remaining
+
+
+def test_the_same_again_changes_nothing(router: ApiKeyRouter) -> None:
+    lease = router.acquire(REQUEST)
+    assert not reload(router, BASE)
+    assert free(router) == 3
+    router.settle(lease, Usage(input_tokens=1, output_tokens=1))
+    assert router.get_key("k1").usage_count + router.get_key("k2").usage_count == 1
+
+
+def test_what_changed_is_told(router: ApiKeyRouter) -> None:
+    def change(c: dict[str, dict[str, dict[str, object]]]) -> None:
+        del c["keys"]["k2"]
+        c["pools"]["a"] = {"limits": {"rpm": 5}, "shared_by": ["k1"]}
+        c["keys"]["k3"] = {"provider": "openai", "secret": "material-of-key-3"}
+        c["budgets"]["m"] = {"scope": "global", "limit": 9, "period": "month"}
+
+    done = reload(router, changed(change))
+    assert (done.added, done.changed, done.removed) == (("keys.k3", "budgets.m"), ("pools.a",), ("keys.k2",))
+
+
+def test_a_removed_key_drains(router: ApiKeyRouter) -> None:
+    leases = [router.acquire(REQUEST) for _ in range(4)]
+    gone = next(lease for lease in leases if lease.key_id == "k2")
+
+    def change(c: dict[str, dict[str, dict[str, object]]]) -> None:
+        del c["keys"]["k2"]
+        c["pools"]["a"]["shared_by"] = ["k1"]
+        c["pools"]["a"]["limits"] = {"rpm": 8}
+
+    reload(router, changed(change))
+    assert gone.secret() == "material-of-key-2"
+    router.settle(gone, Usage(input_tokens=1, output_tokens=1))
+    assert {router.acquire(REQUEST).key_id for _ in range(4)} == {"k1"}
+    with pytest.raises(KeyNotFoundError):
+        router.get_key("k2")
+
+
+def test_a_pool_keeps_count_when_its_limit_changes(router: ApiKeyRouter) -> None:
+    for _ in range(3):
+        router.acquire(REQUEST)
+    reload(router, changed(lambda c: c["pools"]["a"].update(limits={"rpm": 10})))
+    assert free(router) == 7
+    reload(router, changed(lambda c: c["pools"]["a"].update(limits={"rpm": 2})))
+    assert free(router) == 0
+    with pytest.raises(QuotaExhaustedError):
+        router.acquire(REQUEST)
+
+
+def test_a_window_more_and_a_window_less(router: ApiKeyRouter) -> None:
+    lease = router.acquire(REQUEST)
+    reload(router, changed(lambda c: c["pools"]["a"].update(limits={"rpm": 4, "concurrency": 1})))
+    second = router.acquire(REQUEST)
+    with pytest.raises(QuotaExhaustedError):
+        router.acquire(REQUEST)
+    reload(router, changed(lambda c: c["pools"]["a"].update(limits={"rpm": 4})))
+    third = router.acquire(REQUEST)
+    for each in (lease, second, third):
+        router.settle(each, Usage(input_tokens=1, output_tokens=1))
+    reload(router, changed(lambda c: c["pools"]["a"].update(limits={"rpm": 4, "concurrency": 1})))
+    (pool,) = (pool for pool in router.get_state_summary().pools if pool.id == "a")
+    assert {window.name: window.remaining for window in pool.windows} == {"requests/minute": 1.0, "concurrency": 1.0}
+
+
+def test_a_key_changes_in_place(router: ApiKeyRouter) -> None:
+    lease = router.acquire(REQUEST)
+    key = router.get_key(lease.key_id)
+    reload(
+        router,
+        changed(
+            lambda c: c["keys"][lease.key_id].update(
+                secret="material-of-key-9", tier=3, tags={"tenant": "acme"}, models=["gpt-4o*"], limits={"rpm": 1}
+            )
+        ),
+    )
+    assert router.get_key(lease.key_id) is key
+    assert (key.version, key.tier, key.tenant, key.models) == (2, 3, "acme", ("gpt-4o*",))
+    assert key.pools == (f"{key.id}/caps", "a")
+    assert lease.secret() != "material-of-key-9"
+    mine = Request(model="gpt-4o-mini", input_tokens=1, max_output_tokens=1, tenant="acme")
+    found = [router.acquire(mine) for _ in range(3)]
+    assert [each.key_id for each in found].count(key.id) <= 1
+
+
+def test_budgets_keep_what_is_spent(router: ApiKeyRouter) -> None:
+    lease = router.acquire(REQUEST)
+    router.settle(lease, Usage(cost_reported=Decimal("0.75")))
+    reload(router, changed(lambda c: c["budgets"]["d"].update(limit="0.7")))
+    (status,) = router.budget_status()
+    assert (status.limit, status.spent) == (Decimal("0.7"), Decimal("0.75"))
+    with pytest.raises(BudgetExceededError):
+        router.acquire(REQUEST)
+
+
+def test_what_was_made_by_hand_stays() -> None:
+    router = ApiKeyRouter.from_config(BASE, environ={}, budgets=[Budget(scope="global", limit="7", id="mine")])
+    router.enrolment.add_key("material-by-hand", "openai", {"id": "hand"})
+    router.enrolment.add_alias("by-hand", ["openai/gpt-4o"])
+    reload(router, changed(lambda c: c.pop("models")))
+    assert [key.id for key in router.list_keys()] == ["k1", "k2", "hand"]
+    assert router.preview(Request(model="by-hand", input_tokens=1, max_output_tokens=1)).model == "gpt-4o"
+    router.acquire(REQUEST)
+    assert [status.id for status in router.budget_status()] == ["mine"]
+
+
+def test_prices_by_hand_come_and_go(router: ApiKeyRouter) -> None:
+    listed = router.preview(REQUEST).cost
+    reload(router, {**BASE, "prices": {"gpt-4o-mini": {"input": "100000"}}})
+    assert router.preview(REQUEST).cost == 1_000_000_000
+    reload(router, {**BASE, "prices": {"gpt-4o-mini": "free"}})
+    assert router.preview(REQUEST).cost == 0
+    reload(router, BASE)
+    assert router.preview(REQUEST).cost == listed
+
+
+def test_providers_come_and_go(router: ApiKeyRouter) -> None:
+    def change(c: dict[str, dict[str, dict[str, object]]]) -> None:
+        c["providers"]["openai"] = {"adapter": "openai", "base_url": "http://127.0.0.1:1/v1"}
+        c["providers"]["groq"] = {"adapter": "groq"}
+        c["keys"]["k3"] = {"provider": "groq", "secret": "material-of-key-3"}
+
+    before = router.enrolment.adapters["openai"]
+    reload(router, changed(change))
+    assert router.enrolment.adapters["openai"] is not before
+    assert router.enrolment.retired == [before]
+    assert (
+        router.acquire(Request(model="groq/llama-3.1-8b-instant", input_tokens=1, max_output_tokens=1)).key_id == "k3"
+    )
+    reload(router, BASE)
+    assert list(router.enrolment.router.registry.providers) == ["openai"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {**BASE, "keys": {"k1": {"provider": "nobody", "secret": "material-of-key-1"}}},
+        {**BASE, "state": "redis://h"},
+        {**BASE, "keys": {**BASE["keys"], "hand": {"provider": "openai", "secret": "material-of-key-3"}}},
+        {**BASE, "keys": {**BASE["keys"], "k3": {"provider": "openai", "secret": "material-by-hand"}}},
+    ],
+    ids=["wrong", "state", "taken id", "taken material"],
+)
+def test_a_bad_configuration_changes_nothing(source: dict[str, object]) -> None:
+    router = ApiKeyRouter.from_config(BASE, environ={})
+    router.enrolment.add_key("material-by-hand", "openai", {"id": "hand"})
+    before, filled = repr(router.get_state_summary().keys), router.filled
+    with pytest.raises(InvalidConfigurationError):
+        reload(router, source)
+    assert (repr(router.get_state_summary().keys), router.filled) == (before, filled)
