@@ -124,7 +124,7 @@ def test_tags_tiers_and_models_reach_the_router() -> None:
         {"tenant": "acme"},
         "acme",
         2,
-        ("gpt-4o*",),
+        ["gpt-4o*"],
         "x",
     )
     with pytest.raises(NoEligibleKeysError):
