@@ -29,6 +29,7 @@ from apikeyrouter.errors import (
     RoutingError,
     ServiceUnavailableError,
 )
+from apikeyrouter.once import Once, mark_of, weight_of
 from apikeyrouter.ports import Adapter, Answer, Body, Call, ChunkStream
 from apikeyrouter.router import Router
 from apikeyrouter.waiting import WaitingRooms
@@ -277,6 +278,7 @@ class Dispatcher:
         self.router = router
         self.adapters: dict[str, Adapter] = {}
         self.rooms = WaitingRooms(router)
+        self.once: Once[Reply] = Once(router.now, lambda reply: weight_of(reply.raw) + weight_of(reply.body))
         self._retry_budgets: dict[str, RetryBudget] = {}
 
     def retry_budget(self, provider: str) -> RetryBudget:
@@ -287,8 +289,15 @@ class Dispatcher:
         return found
 
     async def route(self, request: Request, body: Body, measure: Measure, timeout: float, *, wait: bool) -> Reply:
-        """One reply, or the error that ended the last attempt."""
+        """One reply, or the error that ended the last attempt. The same request id again gets the first one's reply."""
         errand = Errand(self, request, body, measure, timeout, wait=wait)
+        if request.request_id is None:
+            return await self._route(errand)
+        name = (request.tenant, request.user, request.request_id)
+        mark = mark_of(request.operation, request.provider, body)
+        return await self.once.run(name, mark, lambda: self._route(errand), within=timeout)
+
+    async def _route(self, errand: Errand) -> Reply:
         while True:
             lease = await errand.lease()
             self.retry_budget(lease.provider).earn()

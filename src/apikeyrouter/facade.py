@@ -148,8 +148,8 @@ class ApiKeyRouter:
     async def route(self, body: Body, **options: Unpack[RouteOptions]) -> Reply:
         """Send a request by the best key, failing over as needed; waits for room up to its timeout.
 
-        Raises InvalidRequestError for a body nobody can take, the errors of acquire() when nothing could be sent, and
-        the last attempt's ProviderError otherwise.
+        A `request_id` given again within an hour gets the first answer. Raises InvalidRequestError for a body nobody
+        can take, the errors of acquire() when nothing could be sent, and the last attempt's ProviderError otherwise.
         """
         request, weight = understand(body, options, self._adapters)
         timeout = timeout_of(options, self._router.settings.timeout_s)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
 import time
 import zlib
 from collections.abc import AsyncIterator
@@ -18,11 +17,11 @@ from functools import cache
 from typing import Final, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary
 
 import httpx
 
 from apikeyrouter.adapters.address import checked_base_url, is_loopback
+from apikeyrouter.adapters.loops import PerLoop
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.ports import Headers
 
@@ -146,7 +145,7 @@ class Opened:
 
 
 class Wire:
-    """Connections to one provider: one pool for each event loop, since sockets belong to their loop.
+    """Connections to one provider, one pool for each event loop.
 
     `timeout` of a request is its total in seconds; connecting has a bound of its own a hair below it, so that a connect
     that never ends is told from a request that left. `transport` replaces the network (tests, recorded traffic).
@@ -167,8 +166,7 @@ class Wire:
         self._read_s = read_s
         self._limit = max_answer_bytes
         self._given = transport
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncBaseTransport] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._pools: PerLoop[Transport] = PerLoop(self._new_pool)
         self._urls: dict[str, httpx.URL] = {}
 
     async def send(self, request: Outgoing, timeout: float) -> Incoming:
@@ -194,7 +192,8 @@ class Wire:
         start = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._pool().handle_async_request(outgoing)
+                pool = self._given or await self._pools.get()
+                response = await pool.handle_async_request(outgoing)
         except TimeoutError:
             raise WireError(_late()) from None
         except httpx.TransportError as error:
@@ -222,34 +221,17 @@ class Wire:
             self._urls[request.url] = parsed
         return parsed
 
-    def _pool(self) -> httpx.AsyncBaseTransport:
-        if self._given is not None:
-            return self._given
-        loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        return pool if pool is not None else self._new_pool(loop)
-
-    def _new_pool(self, loop: asyncio.AbstractEventLoop) -> httpx.AsyncBaseTransport:
-        pool = httpx.AsyncHTTPTransport(
+    def _new_pool(self) -> Transport:
+        return httpx.AsyncHTTPTransport(
             verify=_tls(self.base_url.startswith("https:")),
             limits=_LIMITS,
             trust_env=False,
             proxy=_proxy_for(self.base_url),
         )
-        with self._lock:
-            return self._pools.setdefault(loop, pool)
 
     async def aclose(self) -> None:
         """Close the pools of every loop that still runs."""
-        here = asyncio.get_running_loop()
-        with self._lock:
-            pools = list(self._pools.items())
-            self._pools.clear()
-        for loop, pool in pools:
-            if loop is here:
-                await pool.aclose()
-            elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(pool.aclose(), loop)
+        await self._pools.aclose()
         if self._given is not None:
             await self._given.aclose()
 
