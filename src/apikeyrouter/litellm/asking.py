@@ -1,0 +1,148 @@
+"""A LiteLLM call understood: what it weighs, whom it is for, what it may cost and how long it may wait.
+
+Who pays comes from LiteLLM's own authentication where there is one (`user_api_key_*`); only a call that nobody has
+authenticated may say in its metadata who it is for, because clients of a Proxy write metadata, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from apikeyrouter.core.measure import Measure, measure
+from apikeyrouter.core.model import NO_TAGS, Request
+from apikeyrouter.errors import InvalidRequestError
+from apikeyrouter.litellm.marks import place_of
+
+OPTIONS: Final = "apikeyrouter"
+_PLACEHOLDERS: Final = frozenset(
+    {"prompt", "default text", "vector-store-api-fake-text", "files-api-fake-text", "batch-api-fake-text"}
+)
+"""What LiteLLM puts as the only message of calls that have none: images, speech, files, batches."""
+_GENERIC: Final = {"aresponses": "responses", "responses": "responses", "anthropic_messages": "messages"}
+_AUTHENTICATED: Final = ("user_api_key_hash", "user_api_key", "user_api_key_user_id", "user_api_key_team_id")
+_NONE: Final[Mapping[str, Any]] = {}
+
+
+@dataclass(slots=True)
+class Caller:
+    """Who a call is for, and the options it came with."""
+
+    tenant: str | None
+    user: str | None
+    tags: Mapping[str, str]
+    options: Mapping[str, Any]
+
+
+def operation_of(messages: Any, given: Any, kwargs: Mapping[str, Any]) -> str:
+    """What is asked for, as far as a routing strategy is told."""
+    generic = getattr(kwargs.get("original_generic_function"), "__name__", None)
+    if generic is not None:
+        return _GENERIC.get(generic, "other")
+    if messages is None:
+        return "embeddings" if given is not None else "other"
+    if len(messages) == 1 and _is_placeholder(messages[0]):
+        return "other"
+    return "chat"
+
+
+def _is_placeholder(message: Any) -> bool:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return isinstance(content, str) and content in _PLACEHOLDERS
+
+
+def measured(operation: str, messages: Any, given: Any, kwargs: Mapping[str, Any], cap: int | None) -> Measure | None:
+    """The measure of the call's body, None where it has none that anybody understands; `cap` is the deployment's."""
+    if operation == "other":
+        return None
+    body: dict[str, Any] = {**kwargs}
+    if messages is not None:
+        body["messages"] = messages
+    if given is not None:
+        body["input"] = given
+    if cap is not None and not (body.get("max_tokens") or body.get("max_completion_tokens")):
+        body["max_tokens"] = cap
+    try:
+        return measure(operation, body)
+    except InvalidRequestError:
+        return None
+
+
+def caller_of(kwargs: Mapping[str, Any]) -> Caller:
+    """Whom the call is for. Tags of LiteLLM are `name`, `name=value` or `name:value`."""
+    metadata = kwargs.get(place_of(kwargs)) or _NONE
+    options = metadata.get(OPTIONS)
+    if not isinstance(options, Mapping):
+        options = _NONE
+    tags = _tags(metadata, kwargs, options)
+    if any(metadata.get(name) for name in _AUTHENTICATED):
+        team, alias = metadata.get("user_api_key_team_id"), metadata.get("user_api_key_alias")
+        if alias:
+            tags = {**tags, "key_alias": str(alias)}
+        tenant = team or metadata.get("user_api_key_org_id") or alias
+        user = metadata.get("user_api_key_end_user_id") or metadata.get("user_api_key_user_id") or kwargs.get("user")
+        return Caller(_text(tenant), _text(user), tags, options)
+    return Caller(_text(options.get("tenant")), _text(options.get("user") or kwargs.get("user")), tags, options)
+
+
+def _tags(metadata: Mapping[str, Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, str]:
+    listed = metadata.get("tags") or kwargs.get("tags")
+    own = options.get("tags")
+    if not listed and not own:
+        return NO_TAGS
+    found: dict[str, str] = {}
+    for tag in listed if isinstance(listed, list | tuple) else ():
+        name, sign, value = str(tag).partition("=" if "=" in str(tag) else ":")
+        found[name.strip()] = value.strip() if sign else "true"
+    if isinstance(own, Mapping):
+        found.update((str(name), str(value)) for name, value in own.items())
+    return found
+
+
+def request_of(
+    model: str,
+    operation: str,
+    caller: Caller,
+    kwargs: Mapping[str, Any],
+    sending_s: float,
+) -> Request:
+    """The engine's request, still without its candidates."""
+    options = caller.options
+    return Request(
+        model=model,
+        operation=operation,
+        tenant=caller.tenant,
+        user=caller.user,
+        tags=caller.tags,
+        priority=_whole(options.get("priority")),
+        max_cost=_dollars(options.get("max_cost")),
+        objective=options.get("objective"),
+        correlation_id=_text(kwargs.get("litellm_trace_id")),
+        request_id=_text(kwargs.get("litellm_call_id")),
+        sending_s=sending_s,
+    )
+
+
+def wait_of(options: Mapping[str, Any], timeout: float | None, most: float) -> float:
+    """Seconds the call may wait for room: what it says itself, never longer than its timeout or the door's bound."""
+    asked = options.get("max_wait")
+    own = float(asked) if isinstance(asked, int | float) and asked >= 0 else most
+    return min(own, most if timeout is None else min(most, timeout))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _dollars(value: object) -> Decimal | None:
+    try:
+        found = None if value is None else Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return found if found is not None and found >= 0 else None

@@ -1,0 +1,147 @@
+"""The only place that names LiteLLM's internals, each found by looking for it, never by comparing versions.
+
+Two generations are spoken to: `set_custom_routing_strategy` with `async_get_healthy_deployments` (1.100 to 1.108), and
+`register_plugin` with `select` (1.109 and later). The filter that runs is always LiteLLM's own (aliases, wildcards,
+teams, tags, order, exclusions); only the choice among what it leaves is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from apikeyrouter.litellm.guard import require
+
+require()
+
+import litellm  # noqa: E402 - only after the version was looked at
+
+Deployment = dict[str, Any]
+Kwargs = dict[str, Any]
+LiteLLMRouter = Any
+
+_PRE_ROUTING: Final = (
+    "routing_plugins",
+    "auto_routers",
+    "complexity_routers",
+    "adaptive_routers",
+    "quality_routers",
+)
+_CREDENTIALS: Final = ("api_key", "api_base", "base_url")
+
+
+def attach(router: LiteLLMRouter, strategy: object) -> None:
+    """Make the strategy the router's, whichever generation it is; again and again is harmless."""
+    register = getattr(router, "register_plugin", None) or router.set_custom_routing_strategy
+    register(strategy)
+
+
+def listen(strategy: object) -> None:
+    """Have the strategy's callbacks called."""
+    if not any(callback is strategy for callback in litellm.callbacks):
+        litellm.logging_callback_manager.add_litellm_callback(strategy)
+
+
+def cooldowns_off(router: LiteLLMRouter) -> None:
+    """Whole deployments are not put aside for one 429; the engine knows which limit is spent, and until when."""
+    if hasattr(router, "disable_cooldowns"):
+        router.disable_cooldowns = True
+
+
+async def healthy(
+    router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any, specific: bool | None
+) -> list[Deployment] | Deployment:
+    """What LiteLLM's own filter leaves; one deployment where the caller named it."""
+    more = {"messages": messages, "input": given, "specific_deployment": specific}
+    if hasattr(router, "select"):
+        chosen: list[Deployment] | Deployment = await router.select(model, kwargs, kind="healthy", **more)
+        return chosen
+    found: list[Deployment] | Deployment = await router.async_get_healthy_deployments(
+        model=model, request_kwargs=kwargs, **more
+    )
+    return found
+
+
+def healthy_now(
+    router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any, specific: bool | None
+) -> list[Deployment] | Deployment:
+    """The same for calls without a loop, from the parts of LiteLLM's synchronous path; else all of the model's."""
+    if not hasattr(router, "_common_checks_available_deployment"):
+        return list(router.get_model_list(model_name=model) or ())
+    more = {"messages": messages, "input": given, "specific_deployment": specific}
+    model, pool = router._common_checks_available_deployment(model=model, request_kwargs=kwargs, **more)
+    if isinstance(pool, dict):
+        return pool
+    if hasattr(router, "_filter_blocked_deployments"):
+        pool = router._filter_blocked_deployments(pool)
+    return _excluding(_in_order(pool, kwargs), kwargs)
+
+
+def _in_order(pool: list[Deployment], kwargs: Kwargs) -> list[Deployment]:
+    target = kwargs.pop("_target_order", None)
+    ordered: list[Deployment] = litellm.utils.get_order_filtered_deployments(pool, target_order=target)
+    return ordered
+
+
+def _excluding(pool: list[Deployment], kwargs: Kwargs) -> list[Deployment]:
+    tried = kwargs.pop("_excluded_deployment_ids", None) or ()
+    refused = kwargs.pop("_retry_skipped_deployment_ids", None) or ()
+    left = [d for d in pool if d["model_info"]["id"] not in tried]
+    return [d for d in left if d["model_info"]["id"] not in refused] or left
+
+
+def has_pre_routing(router: LiteLLMRouter) -> bool:
+    """Whether something may change the model before a deployment is picked (auto routers, plugins)."""
+    return any(getattr(router, name, None) for name in _PRE_ROUTING)
+
+
+async def pre_routed(router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any) -> tuple[str, Any]:
+    """Model and messages after LiteLLM's pre-routing hook, which a custom strategy would otherwise silence."""
+    answer = await router.async_pre_routing_hook(model=model, request_kwargs=kwargs, messages=messages, input=given)
+    return (model, messages) if answer is None else (answer.model, answer.messages)
+
+
+def brings_credentials(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the caller sends with a key of its own: no limit of ours applies to it."""
+    return any(kwargs.get(name) for name in _CREDENTIALS)
+
+
+def timeout_of(router: LiteLLMRouter, kwargs: Mapping[str, Any], params: Mapping[str, Any]) -> float | None:
+    """Seconds one call may take, as far as LiteLLM has been told."""
+    asked = (kwargs.get("timeout"), kwargs.get("request_timeout"), params.get("timeout"), params.get("request_timeout"))
+    for value in (*asked, getattr(router, "timeout", None)):
+        if isinstance(value, int | float) and value > 0:
+            return float(value)
+    return None
+
+
+def provider_of(params: Mapping[str, Any]) -> tuple[str, str]:
+    """(provider, its model name) of a deployment's litellm_params."""
+    model = str(params.get("model", ""))
+    with suppress(Exception):
+        found = litellm.get_llm_provider(
+            model=model, custom_llm_provider=params.get("custom_llm_provider"), api_base=params.get("api_base")
+        )
+        return str(found[1]), str(found[0])
+    head, slash, rest = model.partition("/")
+    return (head, rest) if slash else ("openai", model)
+
+
+def streams_usage(provider: str, model: str) -> bool:
+    """Whether a stream of this provider tells its usage only when it is asked to."""
+    with suppress(Exception):
+        compatible = provider in {"openai", "azure", "text-completion-openai", *litellm.openai_compatible_providers}
+        params = litellm.get_supported_openai_params(model=model, custom_llm_provider=provider) or ()
+        return compatible and "stream_options" in params
+    return False
+
+
+def deployments(router: LiteLLMRouter) -> list[Deployment]:
+    """Every deployment the router has now."""
+    return list(router.model_list)
+
+
+def secret_named(name: str) -> str:
+    """The text that `os.environ/NAME` (or a secret manager's name) stands for, as LiteLLM reads it."""
+    return str(litellm.get_secret_str(name) or "") if name.startswith("os.environ/") else name

@@ -1,0 +1,361 @@
+"""`ApiKeyRoutingStrategy`: LiteLLM asks it for a deployment, and tells it how each call ended.
+
+One object is both routing strategy and callback. The pick runs LiteLLM's own filter, acquires a lease among what is
+left, waits for room where it may, and puts a mark in the request's metadata (marks.py); whatever LiteLLM calls back
+first settles the lease, and settling again changes nothing. What a call weighs and how it ended is read in asking.py
+and outcome.py, deployments are enrolled in fleet.py, LiteLLM's internals are named in compat.py.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any, Final
+from uuid import uuid4
+
+from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.ledger import Lease
+from apikeyrouter.core.model import Request, Usage
+from apikeyrouter.core.tokens import Measure
+from apikeyrouter.errors import RoutingError
+from apikeyrouter.facade import ApiKeyRouter
+from apikeyrouter.litellm import compat
+from apikeyrouter.litellm.asking import caller_of, measured, operation_of, request_of, wait_of
+from apikeyrouter.litellm.compat import Deployment, Kwargs, LiteLLMRouter
+from apikeyrouter.litellm.fleet import Crew, Enrolled, Fleet, Member
+from apikeyrouter.litellm.guard import require
+from apikeyrouter.litellm.marks import KEY, Attempt, Mark, attempt_of, place_of
+from apikeyrouter.litellm.outcome import (
+    counted_usage,
+    error_body,
+    error_headers,
+    failure_of,
+    headers_of,
+    logged_headers,
+    logged_usage,
+    usage_of,
+)
+from apikeyrouter.litellm.refusing import raised
+
+require()
+
+from litellm.integrations.custom_logger import CustomLogger  # noqa: E402 - only after the version was looked at
+from litellm.types.router import CustomRoutingStrategyBase  # noqa: E402
+
+MOST_WAIT_S: Final = 60.0
+LATE_S: Final = 0.05
+"""A thread looks again this much after the time it was told: the provider's clock is not ours."""
+DEFAULT_CALL_S: Final = 600.0
+"""How long a call may take where nobody says: LiteLLM's own default."""
+MOST_TRACES: Final = 4096
+Config = ApiKeyRouter | str | Path | Mapping[str, object] | None
+
+
+class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # noqa: N801
+    """Routes a LiteLLM Router's calls by the engine. Make one with `install`.
+
+    The name has `_PROXY_` in it because LiteLLM lets a request silence every other callback with `no-log`, and a client
+    that settles nothing pays nothing.
+    """
+
+    def __init__(self, engine: ApiKeyRouter, *, max_wait: float = MOST_WAIT_S) -> None:
+        super().__init__()
+        self.apikeyrouter_instance = uuid4().hex  # LiteLLM keeps one callback of each class and public attributes
+        self.engine = engine
+        self.max_wait = max_wait
+        self._fleet = Fleet(engine)
+        self._router: Any = None
+        self._failed: OrderedDict[str, set[str]] = OrderedDict()
+
+    @classmethod
+    def install(
+        cls, litellm_router: LiteLLMRouter, config: Config = None, *, max_wait: float = MOST_WAIT_S
+    ) -> _PROXY_ApiKeyRoutingStrategy:
+        """Take over a LiteLLM Router's choice of deployments.
+
+        `config` is an ApiKeyRouter, the path or content of a configuration (budgets, policies, objective), or None;
+        keys come from the Router's deployments. `max_wait` bounds waiting for room, in seconds; a request's timeout
+        bounds it, too. Raises InvalidConfigurationError for `model_info.apikeyrouter` that cannot be read.
+        """
+        strategy = cls(engine_of(config), max_wait=max_wait)
+        strategy.attach(litellm_router, check=True)
+        return strategy
+
+    def attach(self, router: LiteLLMRouter, *, check: bool = False) -> None:
+        """Become a Router's strategy; again after LiteLLM has switched strategies or replaced its Router."""
+        self._router = weakref.proxy(router)
+        deployments = compat.deployments(router)
+        if check:
+            self._fleet.check(deployments)
+        self._fleet.keep(deployments)
+        compat.attach(router, self)
+        compat.cooldowns_off(router)
+        compat.listen(self)
+
+    # -- picking ----------------------------------------------------------------------------------------------------
+
+    async def async_get_available_deployment(
+        self,
+        model: str,
+        messages: Any = None,
+        input: Any = None,
+        specific_deployment: bool | None = False,
+        request_kwargs: Kwargs | None = None,
+    ) -> Deployment:
+        """A deployment with its quota held; waits for room. Raises LiteLLM's RateLimitError with `retry-after`."""
+        kwargs = {} if request_kwargs is None else request_kwargs
+        router, name = self._router, model
+        if compat.has_pre_routing(router):
+            name, messages = await compat.pre_routed(router, model, kwargs, messages, input)
+        pool = await compat.healthy(router, name, kwargs, messages, input, specific_deployment)
+        pick = self._pick(name, pool, messages, input, kwargs)
+        if pick is None:
+            return _any_of(pool)
+        try:
+            return self._granted(pick, self._acquire(pick))
+        except RoutingError as error:
+            if error.retry_after is None or not pick.wait:
+                raise raised(error, model) from error
+        try:
+            lease = await self.engine.acquire_when_free(pick.request, timeout=pick.wait, measure=pick.measure)
+        except RoutingError as error:
+            raise raised(error, model) from error
+        return self._granted(pick, lease)
+
+    def get_available_deployment(
+        self,
+        model: str,
+        messages: Any = None,
+        input: Any = None,
+        specific_deployment: bool | None = False,
+        request_kwargs: Kwargs | None = None,
+    ) -> Deployment:
+        """The same without a loop: the calling thread waits."""
+        kwargs = {} if request_kwargs is None else request_kwargs
+        pool = compat.healthy_now(self._router, model, kwargs, messages, input, specific_deployment)
+        pick = self._pick(model, pool, messages, input, kwargs)
+        if pick is None:
+            return _any_of(pool)
+        until = monotonic() + pick.wait
+        while True:
+            try:
+                return self._granted(pick, self._acquire(pick))
+            except RoutingError as error:
+                if error.retry_after is None or monotonic() + error.retry_after > until:
+                    raise raised(error, model) from error
+                Event().wait(error.retry_after + LATE_S)
+
+    def _pick(self, model: str, pool: Any, messages: Any, given: Any, kwargs: Kwargs) -> _Pick | None:
+        """Everything a pick needs; None where the caller brings a key of its own."""
+        if compat.brings_credentials(kwargs):
+            return None
+        crew = self._fleet.crew([pool] if isinstance(pool, dict) else pool)
+        operation = operation_of(messages, given, kwargs)
+        measure = measured(operation, messages, given, kwargs, crew.max_output)
+        caller = caller_of(kwargs)
+        timeout = compat.timeout_of(self._router, kwargs, crew.pool[0]["litellm_params"])
+        request = request_of(model, operation, caller, kwargs, DEFAULT_CALL_S if timeout is None else timeout)
+        request.among = crew.among
+        return _Pick(crew, request, measure, kwargs, wait_of(caller.options, timeout, self.max_wait))
+
+    def _acquire(self, pick: _Pick) -> Lease:
+        """A lease now; once more where the chosen deployment's settings turn out to have been changed since."""
+        lease = self._acquire_fresh(pick)
+        if self._fleet.current(pick.crew.members[lease.key_id][1]):
+            return lease
+        self.engine.release(lease)
+        self._fleet.crews.clear()
+        pick.crew = self._fleet.crew(pick.crew.pool)
+        pick.request.among = pick.crew.among
+        return self._acquire_fresh(pick)
+
+    def _acquire_fresh(self, pick: _Pick) -> Lease:
+        """A key that has failed this very request serves it again only when no other has room."""
+        failed = self._failed.get(pick.trace) if self._failed else None
+        fresh = frozenset(pair for pair in pick.crew.among if pair[0] not in failed) if failed else None
+        if fresh and fresh != pick.crew.among:
+            pick.request.among = fresh
+            try:
+                return self.engine.acquire(pick.request, measure=pick.measure)
+            except RoutingError:
+                pick.request.among = pick.crew.among
+        return self.engine.acquire(pick.request, measure=pick.measure)
+
+    def _granted(self, pick: _Pick, lease: Lease) -> Deployment:
+        member, one = pick.crew.members[lease.key_id]
+        attempt = Attempt(lease, self.engine.abandon, pick.trace)
+        deployment = _dressed(member, one)
+        _remember(pick.kwargs, attempt, deployment)
+        if pick.kwargs.get("stream") and one.asks_usage and pick.request.operation == "chat":
+            _ask_usage(pick.kwargs)
+        return deployment
+
+    # -- what LiteLLM tells -----------------------------------------------------------------------------------------
+
+    async def async_pre_call_deployment_hook(self, kwargs: Mapping[str, Any], call_type: Any) -> None:
+        """The call is about to be sent."""
+        _sent(kwargs)
+
+    def log_pre_api_call(self, model: Any, messages: Any, kwargs: Mapping[str, Any]) -> None:
+        """The same, for calls without a loop."""
+        _sent(kwargs.get("litellm_params"))
+
+    async def async_post_call_success_deployment_hook(
+        self, request_data: Mapping[str, Any], response: Any, call_type: Any
+    ) -> None:
+        """A whole answer, before its caller gets it."""
+        attempt = attempt_of(request_data)
+        if attempt is not None and attempt.open:
+            self._succeeded(attempt, usage_of(response), headers_of(response))
+            _tell(response, attempt)
+
+    async def async_post_call_failure_deployment_hook(
+        self, request_data: Mapping[str, Any], exception: BaseException, call_type: Any, fallback_depth: Any = None
+    ) -> None:
+        """One attempt failed, before the next is picked."""
+        self._ended_badly(attempt_of(request_data), exception)
+
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self.log_success_event(kwargs, response_obj, start_time, end_time)
+
+    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self.log_failure_event(kwargs, response_obj, start_time, end_time)
+
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """A call is over: streams end here, and everything without a loop."""
+        attempt = attempt_of(kwargs.get("litellm_params"))
+        if attempt is None or not attempt.open:
+            return
+        if kwargs.get("cache_hit"):
+            self.engine.release(attempt.lease)
+            return
+        usage = logged_usage(kwargs, response_obj) or counted_usage(response_obj, attempt.lease.need[2])
+        self._succeeded(attempt, usage, logged_headers(kwargs))
+
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """A call failed: without a loop, or in the middle of its stream."""
+        attempt = attempt_of(kwargs.get("litellm_params"))
+        error = kwargs.get("exception")
+        partial = logged_usage(kwargs, response_obj)
+        if attempt is not None and attempt.open and partial is not None and kwargs.get("stream"):
+            self._succeeded(attempt, partial, logged_headers(kwargs))
+        self._ended_badly(attempt, error if isinstance(error, BaseException) else RuntimeError("no reason given"))
+
+    # -- settling ---------------------------------------------------------------------------------------------------
+
+    def _succeeded(self, attempt: Attempt, usage: Usage | None, headers: Mapping[str, str]) -> None:
+        lease = attempt.lease
+        if usage is None and lease.decision.request.operation == "other":
+            usage = Usage()
+        self.engine.settle(lease, usage, headers=headers)
+
+    def _ended_badly(self, attempt: Attempt | None, error: BaseException) -> None:
+        if attempt is None or not attempt.open:
+            return
+        found = failure_of(error)
+        failure = self.engine.fail(attempt.lease, found, error_headers(error), error_body(error))
+        self._avoid(attempt)
+        if failure.kind is Kind.UNAUTHENTICATED:
+            self._fleet.refused(attempt.lease.key_id, _reason(failure))
+
+    def _avoid(self, attempt: Attempt) -> None:
+        if not attempt.trace:
+            return
+        self._failed.setdefault(attempt.trace, set()).add(attempt.lease.key_id)
+        if len(self._failed) > MOST_TRACES:
+            self._failed.popitem(last=False)
+
+    def __repr__(self) -> str:
+        return f"<ApiKeyRoutingStrategy {self.engine!r}>"
+
+
+ApiKeyRoutingStrategy = _PROXY_ApiKeyRoutingStrategy
+
+
+class _Pick:
+    """One question to the engine, with what is needed to answer LiteLLM."""
+
+    __slots__ = ("crew", "kwargs", "measure", "request", "trace", "wait")
+
+    def __init__(self, crew: Crew, request: Request, measure: Measure | None, kwargs: Kwargs, wait: float) -> None:
+        self.crew = crew
+        self.request = request
+        self.measure = measure
+        self.kwargs = kwargs
+        self.wait = wait
+        self.trace = request.correlation_id or ""
+
+
+def engine_of(config: Config) -> ApiKeyRouter:
+    """The engine a configuration stands for."""
+    if isinstance(config, ApiKeyRouter):
+        return config
+    return ApiKeyRouter() if config is None else ApiKeyRouter.from_config(config)
+
+
+def _any_of(pool: Any) -> Deployment:
+    chosen: Deployment = pool if isinstance(pool, dict) else random.choice(pool)
+    return chosen
+
+
+def _dressed(member: Member, one: Enrolled) -> Deployment:
+    """The deployment for LiteLLM; with a further key, a copy that has its api_key."""
+    deployment = one.deployment
+    if member.secret is None:
+        return deployment
+    params = {**deployment["litellm_params"], "api_key": member.secret.reveal()}
+    return {**deployment, "litellm_params": params}
+
+
+def _remember(kwargs: Kwargs, attempt: Attempt, deployment: Deployment) -> None:
+    """Put the mark where LiteLLM carries it.
+
+    In the SDK the metadata is the caller's own dict, which may outlive the call or be shared by several: the mark goes
+    into a copy, and what LiteLLM itself would have written, its records of retries, into the original.
+    """
+    place = place_of(kwargs)
+    metadata = kwargs.get(place) or {}
+    before = metadata.get(KEY)
+    if "litellm_logging_obj" not in kwargs or (isinstance(before, Mark) and before.attempt.open):
+        if metadata:
+            metadata["model_info"] = deployment["model_info"]
+            metadata["deployment"] = deployment["litellm_params"]["model"]
+        metadata = dict(metadata)
+    metadata[KEY] = Mark.of(attempt)
+    kwargs[place] = metadata
+
+
+def _ask_usage(kwargs: Kwargs) -> None:
+    """Have the provider tell a stream's usage: in the body, not as an option of LiteLLM, so that no caller sees it."""
+    if (kwargs.get("stream_options") or {}).get("include_usage"):
+        return
+    body = kwargs.get("extra_body") or {}
+    options = {**(kwargs.get("stream_options") or {}), **(body.get("stream_options") or {}), "include_usage": True}
+    kwargs["extra_body"] = {**body, "stream_options": options}
+
+
+def _sent(kwargs: Mapping[str, Any] | None) -> None:
+    attempt = attempt_of(kwargs)
+    if attempt is not None:
+        attempt.sent = True
+
+
+def _tell(response: Any, attempt: Attempt) -> None:
+    """Leave decision, key and wait where an SDK caller finds what LiteLLM knows of an answer."""
+    hidden = getattr(response, "_hidden_params", None)
+    if isinstance(hidden, dict):
+        hidden["apikeyrouter"] = told(attempt.lease)
+
+
+def told(lease: Lease) -> dict[str, object]:
+    """What a caller is told about a pick: the decision's id for explain(), the key's id, seconds waited."""
+    return {"decision_id": lease.decision.id, "key": lease.key_id, "waited_s": lease.decision.waited_s}
+
+
+def _reason(failure: Failure) -> str:
+    return f"{failure.status or ''} {failure.code or failure.kind}".strip()
