@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from apikeyrouter.adapters.base import BaseAdapter
+from apikeyrouter.adapters.dialect import dialect_for
 from apikeyrouter.adapters.factory import build as make
 from apikeyrouter.adapters.factory import known
-from apikeyrouter.adapters.dialect import dialect_for
 from apikeyrouter.config.model import ProviderEntry
 from apikeyrouter.config.reader import Reader
 from apikeyrouter.config.tree import Node
