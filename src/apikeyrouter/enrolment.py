@@ -9,14 +9,16 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final, TypedDict
+from typing import Final, TypedDict, cast
 
+from apikeyrouter.checks import Rule, Rules, check, is_name, is_number, is_table, is_tags, is_text, is_texts, is_whole
 from apikeyrouter.core.budget import Budget
 from apikeyrouter.core.key import Key, Trigger
 from apikeyrouter.core.model import NO_TAGS
 from apikeyrouter.core.price import Price
 from apikeyrouter.core.registry import Provider
 from apikeyrouter.core.roster import release
+from apikeyrouter.core.scrub import scrub
 from apikeyrouter.core.window import Limit
 from apikeyrouter.credentials import Secret
 from apikeyrouter.errors import InvalidConfigurationError, KeyNotFoundError, ProviderNotFoundError
@@ -108,9 +110,12 @@ class Enrolment:
     def enrol(self, secret: str | Secret | None, provider: str, options: KeyOptions) -> Key:
         """`add_key` for who holds the router's lock already and wakes the waiters afterwards."""
         router, registry = self.router, self.router.registry
-        name = options.get("id") or f"key_{os.urandom(6).hex()}"
-        _check_key(name, options.get("weight", 1.0), options.get("quality", 0.5))
+        name = _checked(options)
         material = Secret(secret, name=f"key '{name}'") if isinstance(secret, str) else secret
+        if material is not None and material.reveal() == name:
+            raise InvalidConfigurationError(
+                "The id of a key is its own secret, which would be shown; name it otherwise."
+            )
         pool, caps = options.get("pool"), tuple(options.get("caps", ()))
         pools = (pool,) if isinstance(pool, str) else tuple(pool or (name,))
         own = (f"{name}/caps",) if caps else ()
@@ -218,13 +223,39 @@ def _key(name: str, provider: str, pools: tuple[str, ...], options: KeyOptions, 
     return key
 
 
-def _check_key(name: str, weight: float, quality: float) -> None:
+def _is_limits(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(limit, Limit) for limit in value)
+
+
+def _is_pools(value: object) -> bool:
+    return is_name(value) or (is_texts(value) and bool(value))
+
+
+_LIMITS: Final = Rule(_is_limits, "a list such as [Limit.rpm(500), Limit.tpm(200_000)]")
+_OPTIONS: Final[Rules] = {
+    "id": Rule(is_name, "a text such as 'openai-a1'"),
+    "pool": Rule(_is_pools, "the name of a pool, or a list of names"),
+    "limits": _LIMITS,
+    "caps": _LIMITS,
+    "models": Rule(is_texts, "a list such as ['gpt-4o*']"),
+    "tags": Rule(is_tags, "a mapping of texts such as {'region': 'eu'}"),
+    "metadata": Rule(is_table, "a mapping"),
+    "tier": Rule(is_whole, "a whole number, lower first"),
+    "weight": Rule(lambda value: is_number(value) and cast("float", value) > 0, "a number greater than 0"),
+    "quality": Rule(lambda value: is_number(value) and 0 <= cast("float", value) <= 1, "a number from 0 to 1"),
+    "label": Rule(is_text, "a text"),
+}
+
+
+def _checked(options: KeyOptions) -> str:
+    """The id of a key whose options are sound."""
+    check(cast("Mapping[str, object]", options), _OPTIONS, InvalidConfigurationError, "A key")
+    name = options.get("id") or f"key_{os.urandom(6).hex()}"
     if not KEY_ID.fullmatch(name):
-        raise InvalidConfigurationError(f"Key id '{name}' does not match [a-z0-9][a-z0-9._-]{{0,63}}; rename it.")
-    if not weight > 0:
-        raise InvalidConfigurationError(f"The weight of key '{name}' is {weight}; it must be more than 0.")
-    if not 0 <= quality <= 1:
-        raise InvalidConfigurationError(f"The quality of key '{name}' is {quality}; it must be between 0 and 1.")
+        raise InvalidConfigurationError(
+            f"Key id '{scrub(name)}' does not match [a-z0-9][a-z0-9._-]{{0,63}}; rename it."
+        )
+    return name
 
 
 def _target(text: str, alias: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Unpack
 
+from apikeyrouter.checks import kind_of
 from apikeyrouter.core.budget import Budget, BudgetStatus, BudgetTree
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.failure import Failure
@@ -26,9 +27,10 @@ from apikeyrouter.enrolment import Enrolment, KeyOptions
 from apikeyrouter.errors import (
     DecisionNotFoundError,
     InvalidConfigurationError,
+    MissingConfigurationError,
 )
 from apikeyrouter.events import Event
-from apikeyrouter.intake import RouteOptions, timeout_of, understand
+from apikeyrouter.intake import RouteOptions, checked, timeout_of, understand
 from apikeyrouter.ports import Adapter, Body, Clock, Headers
 from apikeyrouter.router import Router
 from apikeyrouter.settings import Settings
@@ -103,8 +105,13 @@ class ApiKeyRouter:
     async def register_key(self, secret: str | Secret, provider: str, **options: Unpack[KeyOptions]) -> Key:
         """Make a key known. With `pool`, `limits` are the pool's; without, the key has a pool of its own.
 
-        `caps` are limits of this key inside its pools. Raises KeyAlreadyExistsError for a known id or material.
+        `caps` are limits of this key inside its pools. Raises KeyAlreadyExistsError for a known id or material,
+        ProviderNotFoundError, MissingConfigurationError without a secret, InvalidConfigurationError for the rest.
         """
+        if not isinstance(secret, str | Secret):
+            raise MissingConfigurationError(
+                f"The secret of the key is {kind_of(secret)}; give its text (is the variable that holds it set?)."
+            )
         return self._enrolment.add_key(secret, provider, options)
 
     async def rotate_key(self, name: str, secret: str | Secret) -> Key:
@@ -120,6 +127,20 @@ class ApiKeyRouter:
 
     async def enable_key(self, name: str, *, reason: str = "") -> Key:
         return self._enrolment.move(name, Trigger.ENABLED_BY_HAND, reason)
+
+    @property
+    def adapters(self) -> Mapping[str, Adapter]:
+        """Adapters by provider."""
+        return self._adapters
+
+    @property
+    def settings(self) -> Settings:
+        return self._router.settings
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Attempts and waiting, for doors that send by themselves."""
+        return self._dispatch()
 
     @property
     def enrolment(self) -> Enrolment:
@@ -152,13 +173,13 @@ class ApiKeyRouter:
         can take, the errors of acquire() when nothing could be sent, and the last attempt's ProviderError otherwise.
         """
         request, weight = understand(body, options, self._adapters)
-        timeout = timeout_of(options, self._router.settings.timeout_s)
+        timeout = timeout_of(options.get("timeout"), self._router.settings.timeout_s)
         return await self._dispatch().route(request, body, weight, timeout, wait=options.get("wait", True))
 
     def stream(self, body: Body, **options: Unpack[RouteOptions]) -> RoutedStream:
         """Like route(), chunk by chunk: `async for chunk in router.stream({...})`. Settles however it ends."""
         request, weight = understand(body, options, self._adapters, streaming=True)
-        timeout = timeout_of(options, self._router.settings.timeout_s)
+        timeout = timeout_of(options.get("timeout"), self._router.settings.timeout_s)
         return self._dispatch().stream(request, body, weight, timeout, wait=options.get("wait", True))
 
     def acquire(self, request: Request, *, timeout: float | None = None, measure: Measure | None = None) -> Lease:
@@ -167,15 +188,15 @@ class ApiKeyRouter:
         With `measure` (of a body) the tokens are estimated, and the estimate learns from the usage it is settled with.
         Raises NoEligibleKeysError, QuotaExhaustedError (retry_after says when), BudgetExceededError.
         """
-        return self._router.acquire(request, timeout_s=timeout, measure=measure)
+        wait = timeout_of(timeout, self._router.settings.timeout_s)
+        return self._router.acquire(checked(request), timeout_s=wait, measure=measure)
 
     async def acquire_when_free(
         self, request: Request, *, timeout: float | None = None, measure: Measure | None = None
     ) -> Lease:
         """Like acquire(), waiting for room for at most `timeout` seconds; refuses at once when that cannot suffice."""
-        wait = self._router.settings.timeout_s if timeout is None else timeout
-        deadline = self._router.now() + wait
-        return await self._dispatch().rooms.here().acquire(request, measure, None, deadline)
+        deadline = self._router.now() + timeout_of(timeout, self._router.settings.timeout_s)
+        return await self._dispatch().rooms.here().acquire(checked(request), measure, None, deadline)
 
     def settle(
         self,

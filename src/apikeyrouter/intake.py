@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Final, TypedDict
 
+from apikeyrouter.checks import Rule, Rules, anything, check, is_name, is_tags, is_texts, is_truth, is_whole, kind_of
 from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Request
 from apikeyrouter.core.tokens import Measure, measure
 from apikeyrouter.errors import InvalidRequestError
@@ -33,12 +35,32 @@ class RouteOptions(TypedDict, total=False):
     correlation_id: str | None
 
 
+_NAME: Final = "a text of 1 to 256 characters"
+_RULES: Final[Rules] = {
+    "operation": Rule(lambda value: value is not None and is_name(value), "a name such as 'chat' or 'embeddings'"),
+    "provider": Rule(is_name, "the name of a provider"),
+    "objective": Rule(anything, ""),
+    "tenant": Rule(is_name, _NAME),
+    "user": Rule(is_name, _NAME),
+    "tags": Rule(is_tags, "a mapping of texts such as {'feature': 'chat'}"),
+    "session": Rule(is_name, _NAME),
+    "priority": Rule(is_whole, "a whole number, higher first"),
+    "max_cost": Rule(anything, ""),
+    "needs": Rule(is_texts, "a list such as ['tools']"),
+    "timeout": Rule(anything, ""),
+    "wait": Rule(is_truth, "True or False"),
+    "request_id": Rule(is_name, _NAME),
+    "correlation_id": Rule(is_name, _NAME),
+}
+
+
 def understand(
     body: Body, options: RouteOptions, adapters: Mapping[str, Adapter], *, streaming: bool = False
 ) -> tuple[Request, Measure]:
     """The request behind a body, and its measure. Raises InvalidRequestError for what nobody can take."""
     if not isinstance(body, Mapping):
-        raise InvalidRequestError(f"The body is a {type(body).__name__}; it must be a mapping.")
+        raise InvalidRequestError(f"The body is {kind_of(body)}; it must be a mapping such as {{'model': ...}}.")
+    check(options, _RULES, InvalidRequestError, "A request")
     operation, provider = options.get("operation", "chat"), options.get("provider")
     weight = measure(operation, body)
     request = Request(
@@ -61,14 +83,26 @@ def understand(
     return request, weight
 
 
-def timeout_of(options: RouteOptions, default: float) -> float:
+def timeout_of(timeout: object, default: float) -> float:
     """Seconds for all attempts together."""
-    timeout = options.get("timeout")
     if timeout is None:
         return default
-    if not timeout > 0:
-        raise InvalidRequestError(f"timeout is {timeout}; it must be more than 0 seconds.")
-    return timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not isfinite(timeout) or timeout <= 0:
+        shown = repr(timeout) if isinstance(timeout, str | int | float) else kind_of(timeout)
+        raise InvalidRequestError(f"timeout is {shown[:40]}; write seconds, more than 0.")
+    return float(timeout)
+
+
+def checked(request: Request) -> Request:
+    """A request that a caller built by hand. Raises InvalidRequestError for what nobody can hold."""
+    for name, tokens in (("input_tokens", request.input_tokens), ("max_output_tokens", request.max_output_tokens)):
+        if tokens is not None and (not is_whole(tokens) or tokens < 0):
+            raise InvalidRequestError(f"{name} of the request is {kind_of(tokens)}; write a number of tokens, or None.")
+    if not request.model and request.provider is not None and request.operation not in LANGUAGE_OPERATIONS:
+        request.model = request.operation
+    if not isinstance(request.model, str) or not request.model:
+        raise InvalidRequestError("The request names no model; write Request(model='gpt-4o-mini', ...).")
+    return request
 
 
 def _model(body: Body, operation: str, provider: str | None) -> str:
@@ -82,10 +116,13 @@ def _model(body: Body, operation: str, provider: str | None) -> str:
 
 
 def _dollars(amount: Decimal | str | None) -> Decimal | None:
+    if amount is None:
+        return None
     try:
-        cost = None if amount is None else Decimal(amount)
-    except InvalidOperation:
-        raise InvalidRequestError(f"max_cost is '{amount}'; write dollars, as '0.05'.") from None
-    if cost is not None and not cost >= 0:
-        raise InvalidRequestError(f"max_cost is {cost}; it must be at least 0 dollars.")
+        cost = Decimal("NaN") if isinstance(amount, bool) else Decimal(amount)
+    except (InvalidOperation, TypeError, ValueError):
+        cost = Decimal("NaN")
+    if not cost.is_finite() or cost < 0:
+        shown = str(amount) if isinstance(amount, Decimal | int | float) else repr(amount)
+        raise InvalidRequestError(f"max_cost is {shown[:40]}; write dollars of at least 0, as '0.05'.")
     return cost
