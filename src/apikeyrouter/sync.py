@@ -36,11 +36,15 @@ class LoopThread:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run_coroutine_threadsafe(work, self._started()).result()
+            return self.wait_for(work)
         work.close()
         raise ApiKeyRouterError(
             "router.sync was called inside a running event loop, which it would block; write `await router...` instead."
         )
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """Block this thread for a coroutine that runs on the other one, even if a loop stands still here."""
+        return asyncio.run_coroutine_threadsafe(work, self._started()).result()
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -70,6 +74,10 @@ class SyncFace:
     def __init__(self, router: ApiKeyRouter) -> None:
         self._router = router
         self._thread = LoopThread()
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """For doors whose callers block by their own choice."""
+        return self._thread.wait_for(work)
 
     def route(self, body: Mapping[str, object], **options: Unpack[RouteOptions]) -> Reply:
         return self._thread.run(self._router.route(body, **options))

@@ -30,6 +30,8 @@ from apikeyrouter.errors import (
     ProviderNotFoundError,
 )
 
+ANY_OPERATION: Final = "http"
+"""A request whose dialect nobody asked about: every provider takes it."""
 MOST_ROSTERS: Final = 1024
 MOST_DEPLOYMENTS: Final = 10_000
 
@@ -313,7 +315,7 @@ class Registry:
             else:
                 excluded.append(Excluded(key.id, *why))
         for pool in {id(p): p for c in candidates for p in c.pools}.values():
-            pool.parked = [c for c in pool.parked if c.roster_version == self.version]
+            pool.parked = {c: None for c in pool.parked if c.roster_version == self.version}
         return Roster(model, candidates, tuple(excluded), version=self.version)
 
     def _asked(self, model: str, provider: str | None, among: Among | None) -> Iterator[tuple[Key, str]]:
@@ -338,7 +340,7 @@ class Registry:
             return "state", f"is {key.state}"
         if not self.serves(key, model, pinned=pinned):
             return "model", f"does not serve {model}"
-        if operation not in capabilities.operations:
+        if operation not in capabilities.operations and operation != ANY_OPERATION:
             return "operation", f"{key.provider} has no operation '{operation}'"
         if missing:
             return "capability", f"{key.provider} lacks {', '.join(sorted(missing))}"
