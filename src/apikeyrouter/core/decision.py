@@ -36,6 +36,8 @@ TAGS: Final = "tags"
 MONEY_CODES: Final = frozenset({BUDGET, MAX_COST, PRICE_UNKNOWN})
 """Rejections for want of money: when nothing else rejects, the error is BudgetExceeded."""
 
+MOST_TOLD: Final = 64
+"""Rejections a decision keeps one by one."""
 ROW: Final = 2
 """Floats of a scanned candidate in `Decision.numbers`: score, load."""
 
@@ -83,6 +85,7 @@ class Decision:
         "scanned",
         "shortfalls",
         "statics",
+        "untold",
         "waited_s",
     )
 
@@ -105,8 +108,16 @@ class Decision:
         self.numbers: list[float] = []
         self.statics: list[tuple[Stratum, float, int | None]] = []
         self.rejected: list[Rejection] = []
+        self.untold: dict[str, int] = {}
         self.shortfalls: list[tuple[Candidate, Shortfall]] = []
         self.parked: list[tuple[Stratum, int, float]] = []
+
+    def reject(self, refusal: Rejection) -> None:
+        """Keep a rejection; of more than MOST_TOLD only their number by code, as decisions are kept by the thousand."""
+        if len(self.rejected) < MOST_TOLD:
+            self.rejected.append(refusal)
+        else:
+            self.untold[refusal.code] = self.untold.get(refusal.code, 0) + refusal.count
 
     @property
     def key(self) -> str | None:

@@ -58,6 +58,8 @@ def rejections(d: Decision) -> list[Rejection]:
         code = why.QUOTA if s.cause == "window" else s.cause
         where = f"{s.pool} {s.window}".strip()
         found.setdefault((c.key.id, code), Rejection(c.key.id, code, s.free, s.need, s.wait_s, where))
+    for code, count in d.untold.items():
+        found["", code] = Rejection(f"{count:,} more", code, count=count)
     for e in d.roster.excluded:
         found.setdefault((e.key, e.code), Rejection(e.key, e.code, where=e.why))
     return list(found.values())

@@ -44,7 +44,9 @@ def merge(pool: Pool, readings: tuple[Reading, ...], marks: list[float], seq: in
         if index is None:
             _learn_window(pool, reading, seq, now)
         elif reading.remaining is not None and 2 * index < len(marks):
-            rose = _apply(pool.windows[index], reading, marks[2 * index], marks[2 * index + 1], seq, now) or rose
+            w = pool.windows[index]
+            size = w.cap
+            rose = _apply(w, reading, marks[2 * index], marks[2 * index + 1], seq, now) or rose or w.cap > size
     return rose
 
 

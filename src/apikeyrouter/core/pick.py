@@ -93,7 +93,7 @@ def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> lis
     for stratum, cost in zip(tier, costs, strict=True):
         refusal = _refusal(stratum, ask, cost, now)
         if refusal is not None:
-            d.rejected.append(refusal)
+            d.reject(refusal)
             continue
         score = 0.0
         for term, weight in ask.objective.static:
@@ -248,8 +248,10 @@ def _draw(  # noqa: PLR0917  (one decision's context, passed flat because this l
     stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, chance: Chance
 ) -> list[tuple[Candidate, float]]:
     """Up to DRAW candidates with room, at random; whoever has none is parked until it has."""
-    stratum.wake(need, now)
+    stratum.wake(now)
     live = stratum.live
+    if len(live) < DRAW:
+        stratum.wake_for(need)
     found: list[tuple[Candidate, float]] = []
     seen: set[int] = set()
     tries = 3 * DRAW
@@ -268,19 +270,24 @@ def _draw(  # noqa: PLR0917  (one decision's context, passed flat because this l
         else:
             seen.add(id(candidate))
             found.append((candidate, load))
-    if not found and live:
-        found = _scan_live(stratum, ask, need, cost, d, now)
+    while not found:
+        found = _scan_live(stratum, ask, need, cost, d, now, seen)
+        if not found and not stratum.wake_for(need):
+            break
     if not found:
         d.parked.append((stratum, len(stratum.candidates) - len(live), stratum.opens_at))
     return found
 
 
-def _scan_live(
-    stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float
+def _scan_live(  # noqa: PLR0917  (as _draw)
+    stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, seen: set[int]
 ) -> list[tuple[Candidate, float]]:
-    """Everybody that is left, before refusing."""
+    """Everybody that is left and was not barred before, before refusing."""
     found = []
     for candidate in list(stratum.live):
+        if id(candidate) in seen:
+            continue
+        seen.add(id(candidate))
         if (ask.picky or candidate.nodes) and _barred(candidate, ask, cost, d, now):
             continue
         load = _load(candidate, need, now)
@@ -315,21 +322,19 @@ def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: 
     """Refused for a reason of its own: it failed this request before, or a budget of its key or pool has no room."""
     attempts = ask.attempts
     if attempts is not None and _avoided(candidate, attempts):
-        d.rejected.append(
-            Rejection(candidate.key.id, why.AVOIDED, where=attempts.reason(candidate.deployment.provider))
-        )
+        d.reject(Rejection(candidate.key.id, why.AVOIDED, where=attempts.reason(candidate.deployment.provider)))
         return True
     soonest = ask.objective.constraints.min_exhaustion
     if soonest:
         refusal = _exhausts_too_soon(candidate, soonest, now)
         if refusal is not None:
-            d.rejected.append(refusal)
+            d.reject(refusal)
             return True
     if candidate.nodes:
         room, node = BudgetTree.room(candidate.nodes, now)
         if node is not None and (cost is None or cost > room):
             code = why.PRICE_UNKNOWN if cost is None else why.BUDGET
-            d.rejected.append(Rejection(candidate.key.id, code, cost or 0, room, where=node.key))
+            d.reject(Rejection(candidate.key.id, code, cost or 0, room, where=node.key))
             return True
     return False
 

@@ -92,7 +92,7 @@ class Pool:
         self.mean_hold_s = 1.0
         self.bound = 0.0
         self.probing = False
-        self.parked: list[Candidate] = []
+        self.parked: dict[Candidate, None] = {}
         self.unavailable: dict[str, float] = {}
 
     # -- the hot path -------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from apikeyrouter.core.breaker import Breaker
@@ -27,7 +27,6 @@ from apikeyrouter.core.window import NEVER
 SCAN_ALL: Final = 12
 DRAW: Final = 8
 LINE_POOLS: Final = 64
-LONGEST_PARK_S: Final = 3600.0
 _SIZED: Final = frozenset({TOKENS, INPUT, OUTPUT, COST})
 
 
@@ -106,17 +105,20 @@ class Stratum:
         candidate.parked = True
         self.parks += 1
         candidate.stamp = self.parks
-        until = now + min(refusal.wait_s, LONGEST_PARK_S)
+        until = now + refusal.wait_s
+        if len(self.heap) > 2 * len(self.candidates) + 16:
+            self.heap = [e for e in self.heap if _current(e[1], e[2])]
+            heapify(self.heap)
         heappush(self.heap, (until, candidate.stamp, candidate))
         if of in _SIZED:
             self._remember_size(of, need[of], candidate)
         for pool in candidate.pools:
-            pool.parked.append(candidate)
+            pool.parked[candidate] = None
 
     def _remember_size(self, of: int, size: int, candidate: Candidate) -> None:
         known = self.sized.setdefault(of, [])
         if len(known) > 2 * len(self.candidates) + 16:
-            known[:] = [e for e in known if e[2].parked and e[1] == e[2].stamp]
+            known[:] = [e for e in known if _current(e[1], e[2])]
         insort(known, (size, candidate.stamp, candidate), key=_size_of)
 
     def unpark(self, candidate: Candidate) -> None:
@@ -125,18 +127,27 @@ class Stratum:
             candidate.place = len(self.live)
             self.live.append(candidate)
 
-    def wake(self, need: Need, now: float) -> None:
-        """Return to the living whoever's time has come, and whoever only refused something larger than `need`."""
+    def wake(self, now: float) -> None:
+        """Return to the living whoever's time has come."""
         heap = self.heap
         while heap and (heap[0][0] <= now or not _current(heap[0][1], heap[0][2])):
             _, ticket, candidate = heappop(heap)
             if _current(ticket, candidate):
                 self.unpark(candidate)
+
+    def wake_for(self, need: Need) -> bool:
+        """Return to the living a few of those who only refused something larger than `need`; False: there are none.
+
+        A few at a time, because large and small requests take turns, and each turn would park and wake everybody.
+        """
+        woken = 0
         for of, known in self.sized.items():
-            while known and known[-1][0] > need[of]:
+            while known and known[-1][0] > need[of] and woken < 2 * DRAW:
                 _, ticket, candidate = known.pop()
                 if _current(ticket, candidate):
                     self.unpark(candidate)
+                    woken += 1
+        return woken > 0
 
     @property
     def opens_at(self) -> float:
