@@ -221,13 +221,18 @@ class ApiKeyRouter:
         failure: Failure | int,
         headers: Headers | None = None,
         body: object = None,
+        *,
+        usage: Usage | None = None,
     ) -> Failure:
-        """The request failed: a Failure, or the HTTP status with headers and body, which is classified and returned."""
+        """The request failed: a Failure, or the HTTP status with headers and body, which is classified and returned.
+
+        `usage` is what a stream had used when it broke, if that is known.
+        """
         adapter = self._adapters[lease.provider]
         if isinstance(failure, int):
             failure = adapter.classify(failure, headers or {}, body)
         told = (adapter.limits(headers), adapter.identity(headers)) if headers else ((), ())
-        self._router.fail(lease, failure, readings=told[0], identity=told[1])
+        self._router.fail(lease, failure, readings=told[0], identity=told[1], usage=usage)
         return failure
 
     def release(self, lease: Lease) -> None:

@@ -11,7 +11,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from random import Random
-from threading import Lock
 from typing import Final
 
 from apikeyrouter.core.asking import Asking
@@ -45,6 +44,7 @@ from apikeyrouter.events import (
     Settled,
     StateChanged,
 )
+from apikeyrouter.locks import new_lock
 from apikeyrouter.ports import Clock, SecretSource
 from apikeyrouter.settings import Settings, SystemClock
 
@@ -75,7 +75,7 @@ class Router:
         self.asking = Asking(self.registry, budgets, self.tokens, objective, settings.default_max_output)
         self.discovery = Discovery()
         self.secrets: dict[str, SecretSource] = {}
-        self.lock = Lock()
+        self.lock = new_lock()
         rng = rng or Random()
         self.chance = rng.random
         self.prefix = f"{rng.getrandbits(28):07x}"
@@ -238,15 +238,18 @@ class Router:
         readings: tuple[Reading, ...] = (),
         identity: tuple[str, ...] = (),
         judge: bool = True,
+        usage: Usage | None = None,
     ) -> Settlement | None:
         """An attempt failed; core/verdict.py says what that does to key, pool and model.
 
+        `usage` is what it had used by then, for a stream that broke after it began.
         `judge` False leaves the verdict to a later `judge()`: whether a key or its provider is at fault may only show
         when another key has been tried.
         """
         with self.lock:
             now = self.now()
-            done = self.ledger.fail(lease, failure, now)
+            cost = None if usage is None else cost_of(usage, lease.candidate.deployment.price)
+            done = self.ledger.fail(lease, failure, now, usage, cost)
             if done is None:
                 return None
             lease.decision.outcome = str(failure.kind)

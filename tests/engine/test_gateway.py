@@ -6,7 +6,18 @@ from decimal import Decimal
 
 import pytest
 
-from apikeyrouter import ApiKeyRouter, Budget, Limit, NoEligibleKeysError, OpenAIAdapter, Price, Request, Usage
+from apikeyrouter import (
+    ApiKeyRouter,
+    Budget,
+    Failure,
+    Limit,
+    NoEligibleKeysError,
+    OpenAIAdapter,
+    Price,
+    Request,
+    Usage,
+)
+from apikeyrouter.core.failure import Kind
 from apikeyrouter.testing import ManualClock
 
 
@@ -78,3 +89,11 @@ def test_a_price_by_hand_reaches_deployments_already_in_use(router: ApiKeyRouter
     router.enrolment.price("local", "llama", Price.of("llama", request="0.5"))
     router.settle(router.acquire(asking(("c", "llama"))), Usage(input_tokens=1, output_tokens=1))
     assert router.budget_status()[0].spent == Decimal("0.5")
+
+
+def test_a_stream_that_broke_is_charged_what_it_had_used(router: ApiKeyRouter) -> None:
+    router.enrolment.price("local", "llama", Price.of("llama", output=Decimal(1_000_000)))  # a dollar a token
+    lease = router.acquire(asking(("c", "llama")))
+    router.fail(lease, Failure(kind=Kind.SERVER_ERROR, status=500), usage=Usage(input_tokens=5, output_tokens=3))
+    assert router.budget_status()[0].spent == 3
+    assert router.explain(lease.decision.id).outcome == "server_error"

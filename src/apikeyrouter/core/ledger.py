@@ -166,15 +166,19 @@ class Ledger:
         if lease.nodes:
             BudgetTree.release(lease.nodes, lease.budget_epochs, lease.cost_held)
 
-    def fail(self, lease: Lease, failure: Failure, now: float) -> Settlement | None:
+    def fail(
+        self, lease: Lease, failure: Failure, now: float, usage: Usage | None = None, cost: int | None = None
+    ) -> Settlement | None:
         """End a lease that failed: refused requests cost no money, unknown outcomes commit what they held.
+
+        `usage` and `cost` are what a stream that broke had used by then, where that is known.
 
         A pool that refused a request has not charged its tokens, only the request (providers count refused requests).
         """
         if not failure.sent:
             return Settlement(lease, 0, ()) if self.release(lease, now) else None
-        if failure.billed:
-            return self.settle(lease, None, None, now, FAILED)
+        if failure.billed or usage is not None:
+            return self.settle(lease, usage, cost, now, FAILED)
         if failure.kind not in UNCHARGED:
             return self.settle(lease, Usage(), 0, now, FAILED)
         if not self._close(lease, FAILED):
