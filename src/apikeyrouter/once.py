@@ -14,10 +14,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Final, Generic, TypeVar
 
 from apikeyrouter.errors import InvalidRequestError, ProviderTimeoutError
+from apikeyrouter.locks import new_lock
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Once(Generic[T]):
         self._keep_s = keep_s
         self._most = most
         self._most_weight = most_weight
-        self._lock = Lock()
+        self._lock = new_lock()
         self._begun: dict[Hashable, Entry[T]] = {}
         self._kept: OrderedDict[Hashable, Entry[T]] = OrderedDict()
         self.weight = 0

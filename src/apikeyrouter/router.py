@@ -45,6 +45,7 @@ from apikeyrouter.events import (
     StateChanged,
 )
 from apikeyrouter.locks import new_lock
+from apikeyrouter.locks import new_lock
 from apikeyrouter.ports import Clock, SecretSource
 from apikeyrouter.settings import Settings, SystemClock
 

@@ -1,7 +1,7 @@
 """The same coroutines for callers without a loop: no second copy of any logic.
 
-One background thread with its own event loop, started when first needed and owned by the router; a fork is noticed and
-gets a thread of its own. Inside a running loop the face refuses, because blocking there would stop the loop.
+One background thread with its own event loop, started when first needed and owned by the router; a forked child gets a
+thread of its own. Inside a running loop the face refuses, because blocking there would stop the loop.
 """
 
 from __future__ import annotations
@@ -9,63 +9,69 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from apikeyrouter.errors import ApiKeyRouterError
+from apikeyrouter.locks import new_lock
 from apikeyrouter.ports import Chunk
 
 if TYPE_CHECKING:
     from apikeyrouter.dispatch import Reply
     from apikeyrouter.facade import ApiKeyRouter
     from apikeyrouter.intake import RouteOptions
+    from apikeyrouter.streaming import RoutedStream
 
 T = TypeVar("T")
 
 
 class LoopThread:
-    """A daemon thread that runs coroutines; `run` blocks the calling thread until one is done."""
+    """A daemon thread that runs coroutines; `wait_for` blocks the calling thread until one is done."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self.wait_for(work)
-        work.close()
-        raise ApiKeyRouterError(
-            "router.sync was called inside a running event loop, which it would block; write `await router...` instead."
-        )
-
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         """Block this thread for a coroutine that runs on the other one, even if a loop stands still here."""
-        return asyncio.run_coroutine_threadsafe(work, self._started()).result()
+        done = asyncio.run_coroutine_threadsafe(work, self._started())
+        try:
+            return done.result()
+        finally:
+            done.cancel()  # whoever is interrupted here does not leave the request running; nothing when it is done
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="apikeyrouter", daemon=True)
-                self._thread.start()
+                self._loop = self._start()
             return self._loop
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        ready = threading.Event()
+        made: list[asyncio.AbstractEventLoop] = []
+
+        def serve() -> None:
+            with asyncio.Runner() as runner:  # which cancels and closes what is left when the loop stops
+                made.append(runner.get_loop())
+                ready.set()
+                made[0].run_forever()
+
+        self._thread = threading.Thread(target=serve, name="apikeyrouter", daemon=True)
+        self._thread.start()
+        ready.wait()
+        return made[0]
 
     def close(self) -> None:
         """Stop the thread and wait for it; nothing to do when it never ran."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
-        if loop is None or thread is None or self._pid != os.getpid():
-            return
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(timeout=5)
-        if not thread.is_alive():
-            loop.close()
+        if loop is not None and thread is not None and self._pid == os.getpid():
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(timeout=5)
 
 
 class SyncFace:
@@ -80,34 +86,42 @@ class SyncFace:
         return self._thread.wait_for(work)
 
     def route(self, body: Mapping[str, object], **options: Unpack[RouteOptions]) -> Reply:
-        return self._thread.run(self._router.route(body, **options))
+        """As the router's own, blocking this thread."""
+        _refuse_inside_a_loop("await router.route(...)")
+        return self._thread.wait_for(self._router.route(body, **options))
 
-    def stream(self, body: Mapping[str, object], **options: Unpack[RouteOptions]) -> Iterator[Chunk]:
+    def stream(self, body: Mapping[str, object], **options: Unpack[RouteOptions]) -> Generator[Chunk]:
         """Chunks as they come; closing the iterator closes and settles the stream."""
-        stream = self._router.stream(body, **options)
+        _refuse_inside_a_loop("async for chunk in router.stream(...)")
+        return self._chunks(self._router.stream(body, **options))
+
+    def _chunks(self, stream: RoutedStream) -> Generator[Chunk]:
         try:
-            while True:
-                try:
-                    chunk = self._thread.run(_next(stream))
-                except StopIteration:
-                    return
-                if chunk is None:
-                    return
+            while (chunk := self._thread.wait_for(_next(stream))) is not None:
                 yield chunk
         finally:
-            self._thread.run(stream.aclose())
+            if not _inside_a_loop():  # a forgotten iterator may be collected there; the stream then settles by itself
+                self._thread.wait_for(stream.aclose())
 
     def close(self) -> None:
         """Close the router's connections and this thread."""
-        self._thread.run(self._router.aclose_adapters())
+        self._thread.wait_for(self._router.aclose_adapters())
         self._thread.close()
 
     def stop(self) -> None:
         self._thread.close()
 
 
-async def _next(stream: Any) -> Chunk | None:
-    async for chunk in stream:
-        found: Chunk = chunk
-        return found
-    return None
+def _inside_a_loop() -> bool:
+    return asyncio._get_running_loop() is not None
+
+
+def _refuse_inside_a_loop(instead: str) -> None:
+    if _inside_a_loop():
+        raise ApiKeyRouterError(
+            f"router.sync was called inside a running event loop, which it would block; write `{instead}` instead."
+        )
+
+
+async def _next(stream: RoutedStream) -> Chunk | None:
+    return await anext(stream, None)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Final, Generic, Protocol, TypeVar
+
+from apikeyrouter.locks import new_lock
 
 
 class Closable(Protocol):
@@ -28,7 +29,7 @@ class PerLoop(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._held: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None]]] = {}
 
     async def get(self) -> T:
