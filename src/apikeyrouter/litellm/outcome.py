@@ -131,8 +131,9 @@ def failure_of(error: BaseException) -> Failure | int:
     if kind is not None:
         code = status if isinstance(status, int) else None
         return Failure(kind=kind, status=code, message=type(error).__name__, billed=kind in _MAYBE_BILLED)
-    if isinstance(status, int) and 400 <= status < 600:
+    if isinstance(status, int) and 400 <= status < 600 and (status < 500 or error_headers(error)):
         return status
+    # LiteLLM gives a broken connection the status 500; only an answer has headers.
     return Failure(kind=Kind.NETWORK, message=type(error).__name__, billed=True)
 
 

@@ -239,12 +239,12 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A call failed: without a loop, or in the middle of its stream."""
-        attempt = attempt_of(kwargs.get("litellm_params"))
         error = kwargs.get("exception")
-        partial = logged_usage(kwargs, response_obj)
-        if attempt is not None and attempt.open and partial is not None and kwargs.get("stream"):
-            self._succeeded(attempt, partial, logged_headers(kwargs))
-        self._ended_badly(attempt, error if isinstance(error, BaseException) else RuntimeError("no reason given"))
+        self._ended_badly(
+            attempt_of(kwargs.get("litellm_params")),
+            error if isinstance(error, BaseException) else RuntimeError("no reason given"),
+            logged_usage(kwargs, response_obj) if kwargs.get("stream") else None,
+        )
 
     # -- settling ---------------------------------------------------------------------------------------------------
 
@@ -254,11 +254,14 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             usage = Usage()
         self.engine.settle(lease, usage, headers=headers)
 
-    def _ended_badly(self, attempt: Attempt | None, error: BaseException) -> None:
+    def _ended_badly(self, attempt: Attempt | None, error: BaseException, usage: Usage | None = None) -> None:
         if attempt is None or not attempt.open:
             return
         found = failure_of(error)
-        failure = self.engine.fail(attempt.lease, found, error_headers(error), error_body(error))
+        if isinstance(found, Failure) and not found.sent:
+            self.engine.release(attempt.lease)
+            return
+        failure = self.engine.fail(attempt.lease, found, error_headers(error), error_body(error), usage=usage)
         self._avoid(attempt)
         if failure.kind is Kind.UNAUTHENTICATED:
             self._fleet.refused(attempt.lease.key_id, _reason(failure))
