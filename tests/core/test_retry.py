@@ -47,15 +47,8 @@ def note(
 def test_where_the_second_attempt_goes(kind: Kind) -> None:
     attempts = Attempts()
     step = note(attempts, kind)
-    expected = (
-        Next.STOP
-        if kind in STOPS
-        else Next.OTHER_POOL
-        if kind in POOLS
-        else Next.OTHER_KEY
-        if kind in KEYS
-        else Next.ANY
-    )
+    groups = [(STOPS, Next.STOP), (POOLS, Next.OTHER_POOL), (KEYS, Next.OTHER_KEY), (PROVIDERS, Next.ANY)]
+    [expected] = [where for kinds, where in groups if kind in kinds]
     assert step is expected is NEXT[kind]
     assert (attempts.count, attempts.last) == (1, Failure(kind=kind))
     assert attempts.avoid_keys == ({"k"} if kind in KEYS else set())
