@@ -198,6 +198,11 @@ def test_a_cold_estimate_knows_wide_scripts(text: str, tokens: int, within: floa
     assert confidence == pytest.approx(0.3)
 
 
+@given(st.text(min_size=1, max_size=30))
+def test_no_tokenizer_makes_more_tokens_than_bytes(text: str) -> None:
+    assert measure("completion", {"prompt": text}).most_tokens >= len(text.encode("utf-8", "surrogatepass"))
+
+
 def request(rng: Random, chars_per_token: float) -> tuple[Measure, Usage]:
     chars = int(rng.lognormvariate(7.0, 1.0)) + 1
     used = 10 + int(chars / chars_per_token * rng.lognormvariate(0.0, 0.12)) + 1

@@ -50,6 +50,11 @@ class Measure:
     features: frozenset[str] = NO_NAMES
     wide: int = 0
 
+    @property
+    def most_tokens(self) -> int:
+        """Input tokens no tokenizer makes more of: a token has a byte at least, and a wide character up to four."""
+        return self.fixed + self.chars + 3 * self.wide
+
 
 def measure(operation: str, body: Mapping[str, object]) -> Measure:
     """The measure of a body; all zeros for an operation that is not one of language models.
@@ -81,7 +86,7 @@ class _Tally:
         if not text.isascii():
             # In UTF-8 a wide character has three bytes or more, an accented letter two.
             extra = len(text.encode("utf-8", "surrogatepass")) - len(text)
-            self.wide += min(len(text), extra // 2)
+            self.wide += min(len(text), (extra + 1) // 2)
 
     def structure(self, value: object, where: str) -> None:
         """A JSON value by its printed length; nesting without end is refused."""
