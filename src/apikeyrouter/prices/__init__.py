@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -41,8 +41,9 @@ def load(*, local: Path | None = None, installed: bool = True, today: date | Non
     return PriceBook(shelves, witnesses)
 
 
+@lru_cache(maxsize=2)
 def shipped(today: date) -> Shelf:
-    """The list that comes with the package."""
+    """The list that comes with the package; read once for all books of a day."""
     return listfile.shelf(listfile.read(SHIPPED), today)
 
 
@@ -62,10 +63,12 @@ def refresh(
     return fresh
 
 
+@lru_cache(maxsize=2)
 def _genai(day: date) -> Shelf:
     return listfile.shelf(genai_list.read(day), day)
 
 
+@lru_cache(maxsize=2)
 def _litellm(found: Path) -> Shelf:
     return Shelf(litellm_list.read(found), name="litellm", date=litellm_list.dated(found))
 
