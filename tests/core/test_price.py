@@ -44,6 +44,7 @@ FULL = {
         ({"input": "0.0375"}, Usage(input_tokens=2), 75),
         (PLAIN, Usage(input_tokens=10**6, cost_reported=Decimal("0.0000000005")), 1),
         (PLAIN, Usage(input_tokens=10**6, cost_reported=Decimal(0)), 0),
+        (PLAIN, Usage(input_tokens=10**6, cost_reported=Decimal(-5)), 0),
     ],
 )
 def test_cost(dollars: dict[str, str], usage: Usage, nano: int) -> None:

@@ -27,7 +27,9 @@ CANDIDATE_SCOPES: Final = ("provider", "pool", "key", "model")
 
 _ROLLING = re.compile(r"rolling\s+(\d+)\s*([mhdw])$")
 _UNIT_SECONDS: Final = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_AMOUNT = re.compile(r"(?P<sign>\$)?\s*(?P<number>[-+]?[\d_.,]+(?:[eE][-+]?\d+)?)\s*(?P<currency>[A-Za-z]{3})?$")
+_NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|[\d_]*)(?:\.\d+)?(?:[eE][-+]?\d+)?"
+_AMOUNT = re.compile(rf"(?=.*\d)\$?\s*(?P<number>{_NUMBER})\s*(?P<currency>[A-Za-z]{{3}})?$")
+"""A comma groups thousands; as a decimal sign it is refused, because 1,5 would be read as fifteen."""
 
 
 def amount(text: Decimal | str | float, what: str) -> Decimal:

@@ -117,9 +117,9 @@ class Price:
         return -(-(total + worst[5] + images * worst[4]) // 1000)
 
     def cost(self, usage: Usage) -> int:
-        """What a usage cost; what the provider itself reports wins."""
+        """What a usage cost; what the provider itself reports wins, but never gives money back."""
         if usage.cost_reported is not None:
-            return nano(usage.cost_reported)
+            return max(0, nano(usage.cost_reported))
         input_tokens, rates = usage.input_tokens, self._base
         for start, tier in self._tiers:
             if input_tokens <= start:
