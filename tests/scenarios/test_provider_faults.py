@@ -7,7 +7,7 @@ import socket
 from decimal import Decimal
 
 import pytest
-from stage import MODEL, Opener, Stage, chat, two_providers, until, while_time_passes
+from stage import MODEL, Opener, Stage, chat, two_providers, until
 
 from apikeyrouter import (
     BudgetExceededError,
@@ -86,7 +86,7 @@ async def test_retries_wait_longer_and_longer(opened: Opener) -> None:
     stage = await opened(ALONE, clock=clock)
     stage.world.faults.add(Fault(kind="error"))
     with pytest.raises(ServiceUnavailableError):
-        await while_time_passes(clock, stage.router.route(chat()), step=0.01)
+        await stage.while_time_passes(stage.router.route(chat()), step=0.01)
     first, second, third = (seen.at / 1e9 for seen in stage.world.record.all())
     assert 0 < second - first <= 0.2 + 0.02
     assert 0 < third - second <= 0.4 + 0.02
@@ -129,7 +129,7 @@ async def test_the_retry_budget_bounds_what_an_outage_multiplies(opened: Opener)
     for _ in range(100):
         clock.advance(1)
         try:
-            await while_time_passes(clock, stage.router.route(chat()), step=0.01)
+            await stage.while_time_passes(stage.router.route(chat()), step=0.01)
             served += 1
         except (ServiceUnavailableError, NoEligibleKeysError):
             failed += 1
@@ -211,12 +211,8 @@ async def test_one_deadline_covers_all_attempts(opened: Opener) -> None:
     with pytest.raises(ProviderTimeoutError, match="after 2 attempts"):
         await stage.router.route(chat(), timeout=0.3)
     assert asyncio.get_running_loop().time() - start < 1.0
-    assert stage.count() + _in_flight(stage) == 2
-    await until(lambda: _in_flight(stage) == 0)
-
-
-def _in_flight(stage: Stage) -> int:
-    return sum(org.counters.in_flight for org in stage.world.organisations.values())
+    assert stage.count() + stage.in_flight == 2
+    await until(lambda: stage.in_flight == 0)
 
 
 async def test_a_retry_that_could_not_be_in_time_is_not_made(opened: Opener) -> None:
@@ -291,7 +287,7 @@ async def test_cancelling_a_request_settles_it_and_blames_nobody(opened: Opener)
     stage = await opened(ALONE, budgets={"all": {"scope": "global", "limit": "1"}})
     stage.world.faults.add(Fault(kind="hang"))
     task = asyncio.ensure_future(stage.router.route(chat()))
-    await until(lambda: _in_flight(stage) == 1)
+    await until(lambda: stage.in_flight == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -300,5 +296,5 @@ async def test_cancelling_a_request_settles_it_and_blames_nobody(opened: Opener)
     (budget,) = stage.router.budget_status("global")
     assert budget.held == 0
     assert budget.spent > 0  # it was sent, so it may be billed
-    await until(lambda: _in_flight(stage) == 0)
+    await until(lambda: stage.in_flight == 0)
     assert stage.world.record.all()[0].left

@@ -7,7 +7,7 @@ import gc
 from decimal import Decimal
 
 import pytest
-from stage import MODEL, Opener, Stage, chat, until, while_time_passes
+from stage import MODEL, Opener, Stage, chat, until
 
 from apikeyrouter import (
     InvalidRequestError,
@@ -175,24 +175,24 @@ async def test_the_provider_sees_that_the_caller_left(opened: Opener) -> None:
             if chunk.text:
                 return
 
-    await while_time_passes(clock, first_text(), step=0.1)
+    await stage.while_time_passes(first_text(), step=0.1)
     await stream.aclose()
-    await while_time_passes(clock, _left(stage), step=0.1)
+
+    def is_noticed() -> bool:
+        clock.advance(0.1)
+        return bool(stage.world.record.all())
+
+    await until(is_noticed)
     (seen,) = stage.world.record.all()
     assert seen.left
     assert seen.output_tokens < 400
-
-
-async def _left(stage: Stage) -> None:
-    while not stage.world.record.all():
-        await stage.world.clock.sleep(0.1)
 
 
 async def test_cancelling_while_the_provider_is_silent_settles_and_blames_nobody(opened: Opener) -> None:
     stage = await opened(WORLD, budgets=BUDGET)
     stage.world.faults.add(Fault(kind="hang"))
     task = asyncio.ensure_future(text_of(stage))
-    await until(lambda: bool(_in_flight(stage)))
+    await until(lambda: bool(stage.in_flight))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -214,16 +214,12 @@ async def test_cancelling_in_the_middle_settles(opened: Opener) -> None:
                 heard.set()
 
     task = asyncio.ensure_future(listen())
-    await while_time_passes(clock, heard.wait(), step=0.1)
+    await stage.while_time_passes(heard.wait(), step=0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert stage.router.get_state_summary().open_leases == 0
     assert spent(stage) > 0
-
-
-def _in_flight(stage: Stage) -> int:
-    return sum(org.counters.in_flight for org in stage.world.organisations.values())
 
 
 async def test_a_stream_that_stops_talking_meets_its_deadline(opened: Opener) -> None:

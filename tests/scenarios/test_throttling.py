@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from stage import Opener, Stage, chat, while_time_passes
+from stage import Opener, Stage, chat
 
 from apikeyrouter import QuotaExhaustedError, RateLimitError
 from apikeyrouter.events import Failed, StateChanged
@@ -98,7 +98,7 @@ async def test_the_only_pool_is_waited_for_within_the_deadline(opened: Opener) -
     stage = await opened_with_a_first(opened, clock)
     await stage.router.revoke_key("b1")
     stage.world.faults.add(throttled(5, times=1))
-    reply = await while_time_passes(clock, stage.router.route(chat(), timeout=30))
+    reply = await stage.while_time_passes(stage.router.route(chat(), timeout=30))
     assert reply.metadata.attempts == 2
     assert 5.0 <= reply.metadata.waited_s < 5.5
     first, second = stage.world.record.all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from stage import Opener, Stage, chat, until, while_time_passes
+from stage import Opener, Stage, chat, until
 
 from apikeyrouter import NoEligibleKeysError, QuotaExhaustedError, Request, Usage
 from apikeyrouter.events import Refused
@@ -39,7 +39,7 @@ async def waiting(stage: Stage, count: int) -> None:
 
 async def test_a_request_waits_for_room_and_is_served(opened: Opener) -> None:
     stage = await full(opened)
-    reply = await while_time_passes(clock_of(stage), stage.router.route(chat(), timeout=30))
+    reply = await stage.while_time_passes(stage.router.route(chat(), timeout=30))
     assert 20 <= reply.metadata.waited_s < 20.3
     assert stage.count(outcome="throttled") == 0
     assert "after waiting 20." in str(stage.router.explain(reply.metadata.decision_id))
@@ -61,7 +61,7 @@ async def test_the_line_ahead_counts(opened: Opener) -> None:
     with pytest.raises(QuotaExhaustedError, match="wait") as refused:  # 20 s are enough for one, not for the third
         await stage.router.route(chat(), timeout=25)
     assert refused.value.retry_after == pytest.approx(60, abs=0.1)
-    await while_time_passes(clock_of(stage), asyncio.gather(*ahead))
+    await stage.while_time_passes(asyncio.gather(*ahead))
 
 
 async def test_without_waiting_it_fails_fast(opened: Opener) -> None:
@@ -85,7 +85,7 @@ async def test_a_request_that_can_never_fit_is_told_so(opened: Opener) -> None:
 
 async def test_acquire_when_free_waits_too(opened: Opener) -> None:
     stage = await full(opened)
-    lease = await while_time_passes(clock_of(stage), stage.router.acquire_when_free(ASKED, timeout=30))
+    lease = await stage.while_time_passes(stage.router.acquire_when_free(ASKED, timeout=30))
     assert lease.key_id in ("a1", "a2")
     assert 20 <= lease.decision.waited_s < 20.3
     stage.router.settle(lease, Usage(input_tokens=10, output_tokens=10))
@@ -118,7 +118,7 @@ async def test_those_who_wait_are_served_in_order(opened: Opener) -> None:
     for number in range(6):
         tasks.append(asyncio.ensure_future(one(number)))
         await waiting(stage, number + 1)
-    await while_time_passes(clock_of(stage), asyncio.gather(*tasks), step=0.5)
+    await stage.while_time_passes(asyncio.gather(*tasks), step=0.5)
     assert order == list(range(6))
     assert stage.count(outcome="throttled") == 0
 
@@ -135,7 +135,7 @@ async def test_one_who_waits_for_a_full_model_does_not_hold_up_another_model(ope
     await waiting(stage, 1)
     reply = await stage.router.route(chat(model="gpt-4o"))  # time stands still
     assert reply.metadata.key_used == "b1"
-    await while_time_passes(clock, task)
+    await stage.while_time_passes(task)
 
 
 async def test_cancelling_who_waits_leaves_nothing(opened: Opener) -> None:
@@ -146,7 +146,7 @@ async def test_cancelling_who_waits_leaves_nothing(opened: Opener) -> None:
         task.cancel()
     assert all(isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*tasks[:4], return_exceptions=True))
     await waiting(stage, 1)
-    reply = await while_time_passes(clock_of(stage), tasks[4])
+    reply = await stage.while_time_passes(tasks[4])
     assert reply.metadata.waited_s < 21  # nobody's ghost was served before
     assert stage.count() == 4
 
@@ -176,7 +176,7 @@ async def test_a_deadline_that_passes_while_waiting_is_an_answer(opened: Opener)
     for pool in stage.router._router.registry.pools.values():
         pool.throttle(clock_of(stage).now(), clock_of(stage).now() + 3600, "429 for somebody else")
     with pytest.raises(QuotaExhaustedError):
-        await while_time_passes(clock_of(stage), task, step=0.5)
+        await stage.while_time_passes(task, step=0.5)
     assert stage.count() == 3
 
 
@@ -209,7 +209,7 @@ async def test_a_stream_waits_like_a_request(opened: Opener) -> None:
     async def read() -> str:
         return "".join([chunk.text async for chunk in stage.router.stream(chat(), timeout=30)])
 
-    assert await while_time_passes(clock_of(stage), read())
+    assert await stage.while_time_passes(read())
     assert stage.count(outcome="throttled") == 0
 
 
@@ -218,7 +218,7 @@ async def test_concurrency_is_waited_for_without_a_clock(opened: Opener) -> None
     pools = {"org-a": {"limits": {"concurrency": 1}, "shared_by": ["a1"]}}
     organisation = Organisation(id="org-a", keys=("a1",), max_in_flight=1)
     stage = await opened(World([organisation], clock=clock), clock=clock, pools=pools)
-    replies = await while_time_passes(clock, asyncio.gather(*(stage.router.route(chat()) for _ in range(6))))
+    replies = await stage.while_time_passes(asyncio.gather(*(stage.router.route(chat()) for _ in range(6))))
     assert len(replies) == 6
     assert stage.count(outcome="throttled") == 0
     assert stage.world.organisations["org-a"].counters.most_in_flight == 1

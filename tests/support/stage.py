@@ -132,6 +132,53 @@ class Stage:
         """Every decision so far."""
         return list(self.router._router.decisions.values())
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that the provider works on."""
+        return sum(organisation.counters.in_flight for organisation in self.world.organisations.values())
+
+    @property
+    def in_the_air(self) -> bool:
+        """Whether a request or an answer is between us and the provider."""
+        return len(self.router._router.ledger.open_leases) != self.in_flight
+
+    async def while_time_passes(self, work: Awaitable[T], *, step: float = 0.05, most: float = 3600.0) -> T:
+        """Move the clock to whoever sleeps next, or by `step`, until `work` is done.
+
+        Time stands still while something is in the air, or the provider would see it later than it was sent.
+        """
+        task, end = asyncio.ensure_future(work), self._clock.now() + most
+        while self._clock.now() < end:
+            await self._quiet(task)
+            if task.done():
+                break
+            self._clock.advance(self._to_next(step))
+        return await asyncio.wait_for(task, 5)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let exactly so much time pass, from sleeper to sleeper."""
+        end = self._clock.now() + seconds
+        while self._clock.now() < end:
+            await self._quiet()
+            self._clock.advance(min(self._to_next(seconds), end - self._clock.now()))
+        await self._quiet()
+
+    @property
+    def _clock(self) -> ManualClock:
+        assert self.clock is not None, "only a manual clock can be moved"
+        return self.clock
+
+    def _to_next(self, otherwise: float) -> float:
+        due = [when for when, _, woken in self._clock._sleepers if not woken.done()]
+        return max(min(due) - self._clock.now(), 0.0) if due else otherwise
+
+    async def _quiet(self, task: asyncio.Future[T] | None = None) -> None:
+        """Until nothing is in the air, and tasks had their turns; what hangs on purpose is not waited for long."""
+        for turn in range(500):
+            await asyncio.sleep(0 if turn < 10 else 0.001)
+            if (task is not None and task.done()) or (turn >= 10 and not self.in_the_air):
+                return
+
 
 class Opener:
     """Opens worlds and routers and closes them in order; see the module's docstring."""
@@ -196,19 +243,6 @@ def limits_of(given: Mapping[str, int] | Sequence[Mapping[str, Any]]) -> list[Li
     if isinstance(given, Mapping):
         return [getattr(Limit, name)(amount) for name, amount in given.items()]
     return [Limit(**each) for each in given]
-
-
-async def while_time_passes(clock: ManualClock, work: Awaitable[T], *, step: float = 0.05, most: float = 3600.0) -> T:
-    """Move a manual clock to whoever sleeps next, or by `step`, until `work` is done.
-
-    Bytes on sockets get a moment of real time for each move.
-    """
-    task = asyncio.ensure_future(work)
-    until = clock.now() + most
-    while not (await asyncio.wait({task}, timeout=0.003))[0] and clock.now() < until:
-        due = [when for when, _, woken in clock._sleepers if not woken.done()]
-        clock.advance(max(min(due) - clock.now(), 0.0) if due else step)
-    return await asyncio.wait_for(task, 5)
 
 
 async def until(happens: Callable[[], bool], *, most: float = 5.0) -> None:
