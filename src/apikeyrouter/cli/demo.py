@@ -23,8 +23,7 @@ def run(plan: Plan, out: Output) -> Report:
     out.say(
         f"{plan.requests} requests in {plan.seconds:g} s, in bursts, over HTTP to simulated providers on loopback:\n"
         f"{keys} keys in {organisations} organisations, asked for {stage.load:.0%} of the tokens that they grant.\n"
-        f"One key is dead, one quota is used by somebody else too, one provider fails for a while, one key has a small "
-        f"budget.\n"
+        f"Meanwhile {', '.join(stage.trouble)}.\n"
     )
     with _progress(out) as watch:
         return play(plan, watch)

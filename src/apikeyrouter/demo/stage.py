@@ -27,6 +27,8 @@ from apikeyrouter.simulator import (
 LOAD: Final = 0.9
 """The share of the granted tokens that the workload asks for."""
 FOREIGN: Final = 0.3
+LEARNS_FROM: Final = 300
+"""Requests of a run from which on somebody else uses one of the quotas as well."""
 SHARES: Final[Mapping[str, float]] = {"org-a": 0.45, "org-b": 0.25, "org-c": 0.12, "org-d": 0.18}
 """How the tokens are spread over organisations, after foreign use."""
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -91,9 +93,20 @@ class Stage:
         least = LARGEST * 60 / self.plan.bucket_s if organisation == "org-a" else 1.0
         return round(max(least, net / (1 - self._foreign(organisation))))
 
-    @staticmethod
-    def _foreign(organisation: str) -> float:
-        return FOREIGN if organisation == "org-c" else 0.0
+    @property
+    def trouble(self) -> tuple[str, ...]:
+        """What is wrong in this world, in words."""
+        shared = ("one quota is used by somebody else too",) if self._foreign("org-c") else ()
+        return (
+            "one key is dead",
+            *shared,
+            "a provider fails for a while",
+            "one key has a small budget",
+        )
+
+    def _foreign(self, organisation: str) -> float:
+        """The share that others use. The router learns of it from refusals, of which a short run must not have any."""
+        return FOREIGN if organisation == "org-c" and self.plan.requests >= LEARNS_FROM else 0.0
 
     def requests_per_minute(self, organisation: str) -> int:
         """For language models generous; for the geocoding accounts it is the limit that counts."""
@@ -128,7 +141,9 @@ class Stage:
             limits=limits(
                 rpm=self.requests_per_minute(name), tpm=self.tokens_per_minute(name), burst_s=self.plan.bucket_s
             ),
-            foreign=Foreign(share=self._foreign(name)) if self._foreign(name) else None,
+            foreign=Foreign(share=self._foreign(name), every_s=self.plan.bucket_s / 10)
+            if self._foreign(name)
+            else None,
         )
 
     def _faults(self) -> list[Fault]:
