@@ -221,7 +221,24 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["messages", "tools", "stop", "system", "tool_choice", "metadata"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "messages",
+                "tools",
+                "stop",
+                "system",
+                "tool_choice",
+                "metadata",
+                "reasoning_effort",
+                "n",
+                "response_format",
+            ]
+        ),
+        JSON,
+    )
+)
 def test_any_body_is_converted_or_refused(body: dict[str, object]) -> None:
     with suppress(InvalidRequestError):
         json.dumps(to_messages(body, "m", 1))

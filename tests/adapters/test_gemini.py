@@ -350,7 +350,14 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["messages", "tools", "stop", "generationConfig", "tool_choice"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["messages", "tools", "stop", "generationConfig", "tool_choice", "reasoning_effort", "response_format"]
+        ),
+        JSON,
+    )
+)
 def test_any_body_is_converted_or_refused(body: dict[str, object]) -> None:
     with suppress(InvalidRequestError):
         json.dumps(to_contents(body, "m"))

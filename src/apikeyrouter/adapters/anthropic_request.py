@@ -237,7 +237,7 @@ def _output(body: Mapping[str, object]) -> dict[str, object]:
         made["format"] = {"type": "json_schema", "schema": schema}
     effort = body.get("reasoning_effort")
     if effort is not None and effort != "none":
-        if effort not in _EFFORTS:
+        if text(effort) not in _EFFORTS:
             cannot(f"reasoning_effort {effort!r}", f"use one of {', '.join(_EFFORTS)}")
         made["effort"] = _EFFORTS[str(effort)]
     return made

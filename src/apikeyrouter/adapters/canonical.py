@@ -36,7 +36,7 @@ def messages(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     if not isinstance(given, list | tuple) or not given:
         raise InvalidRequestError("'messages' is missing or empty; write [{'role': 'user', 'content': '...'}]")
     for at, message in enumerate(given):
-        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
+        if not isinstance(message, Mapping) or text(message.get("role")) not in _ROLES:
             raise InvalidRequestError(f"messages[{at}] needs a role; use one of {', '.join(sorted(_ROLES))}")
         yield message
 

@@ -210,7 +210,7 @@ def _thinking(body: Mapping[str, object], model: str) -> dict[str, object]:
     effort = body.get("reasoning_effort")
     if effort is None:
         return {}
-    if effort not in _LEVELS:
+    if text(effort) not in _LEVELS:
         cannot(f"reasoning_effort {effort!r}", f"use one of {', '.join(_LEVELS)}")
     if "gemini-2" in model:
         return {"thinkingConfig": {"thinkingBudget": _BUDGETS[str(effort)]}}

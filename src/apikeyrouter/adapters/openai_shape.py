@@ -165,5 +165,5 @@ def broken_off() -> Failure:
 def _event_failure(event: Event, raw: object, classify: Classify) -> Failure | None:
     if isinstance(raw, NotJSON) or not isinstance(raw, dict):
         return Failure(kind=Kind.MALFORMED, status=200, message="an event of the stream is not JSON", billed=True)
-    failed = event.name == "error" or carries_error(raw) or raw.get("type") in _RESPONSE_FAILS
+    failed = event.name == "error" or carries_error(raw) or text(raw.get("type")) in _RESPONSE_FAILS
     return classify(raw) if failed else None
