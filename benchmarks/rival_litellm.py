@@ -1,8 +1,8 @@
 """LiteLLM's pick and our whole acquire+settle, in one process and in turns, so that both meet the same machine.
 
-Runs in the environment of the LiteLLM door and prints one JSON object. LiteLLM is asked the way its own completion is:
-`await Router.async_get_available_deployment(...)`, with its default strategy and with the one that looks at usage; every
-answer is checked to be a deployment of the group. Ours includes the hold of quota and money and its settlement.
+Runs in the environment of the LiteLLM door and prints one JSON object. LiteLLM is asked as its own completion asks:
+`await Router.async_get_available_deployment(...)`, with its default strategy and with the one that looks at usage;
+every answer is checked to be a deployment of the group. Ours includes the hold of quota and money, and settlement.
 """
 
 from __future__ import annotations

@@ -43,6 +43,10 @@ class Deployment:
     price: Price | None
     quality: float = 0.5
     max_output_tokens: int | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.provider}/{self.model}"
 
 
 class Candidate:

@@ -59,7 +59,7 @@ class Constraints:
 
     @property
     def any(self) -> bool:
-        return self != NO_CONSTRAINTS
+        return self is not NO_CONSTRAINTS and self != NO_CONSTRAINTS
 
 
 NO_CONSTRAINTS: Final = Constraints()
