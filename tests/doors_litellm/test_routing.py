@@ -20,6 +20,7 @@ async def test_a_chat_is_served_counted_and_explained(opened: Opener) -> None:
     assert stage.outcomes == ["settled"]
     assert f"{told['key']} chosen" in str(stage.engine.explain(told["decision_id"]))
     usage = reply.usage
+    await stage.quiet()
     (seen,) = stage.world.record.all(outcome="admitted")
     assert (usage.prompt_tokens, usage.completion_tokens) == (seen.taken["tokens"] - 16, seen.output_tokens)
 
@@ -40,6 +41,7 @@ async def test_a_dead_key_is_found_once_and_left_alone(opened: Opener) -> None:
     stage.world.revoke("a1")
     for _ in range(6):
         await stage.chat()
+    await stage.quiet()
     refused = stage.world.record.all(key="a1")
     assert len(refused) <= 1
     assert stage.world.record.all(key="b1", outcome="admitted")
@@ -58,6 +60,7 @@ async def test_deployments_of_the_same_credential_fall_together(opened: Opener) 
     stage.world.revoke("a1")
     for _ in range(12):
         await stage.chat()
+    await stage.quiet()
     assert len(stage.world.record.all(key="a1")) == 1
     assert {k.id: str(k.state) for k in stage.engine.list_keys()} == {
         "one": "invalid",
@@ -92,6 +95,7 @@ async def test_further_keys_behind_one_deployment(opened: Opener) -> None:
         ]
     )
     await asyncio.gather(*(stage.chat() for _ in range(10)))
+    await stage.quiet()
     assert len(stage.world.record.all(key="a1")) == len(stage.world.record.all(key="b1")) == 5
     assert stage.router.model_list[0]["litellm_params"]["api_key"] == stage.world.secret("a1")
 
@@ -142,6 +146,7 @@ async def test_a_caller_with_a_key_of_its_own_takes_none_of_our_quota(opened: Op
     stage = await opened(models=lambda world, url: [deployment(world, url, "a1", rpm=600)])
     await stage.chat(api_key=stage.world.secret("b1"))
     assert stage.outcomes == []
+    await stage.quiet()
     assert len(stage.world.record.all(key="b1")) == 1
 
 

@@ -17,6 +17,7 @@ import litellm
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.core.ledger import idle
+from apikeyrouter.events import Event, Settled
 from apikeyrouter.litellm import ApiKeyRoutingStrategy
 from apikeyrouter.simulator import Organisation, World, limits, serve
 
@@ -60,6 +61,14 @@ class Stage:
     router: litellm.Router
     strategy: ApiKeyRoutingStrategy
     extra: dict[str, Any] = field(default_factory=dict)
+    bills: list[Settled] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine.subscribe(Settled, self._note)
+
+    def _note(self, event: Event) -> None:
+        assert isinstance(event, Settled)
+        self.bills.append(event)
 
     @property
     def engine(self) -> ApiKeyRouter:
@@ -79,6 +88,10 @@ class Stage:
     @property
     def keys_used(self) -> Counter[str]:
         return Counter(d.key for d in self.engine._router.decisions.values() if d.key)
+
+    async def quiet(self) -> None:
+        """Wait until the world has written down everything it answered; it does so after the answer has left."""
+        await until(lambda: not any(one.counters.in_flight for one in self.world.organisations.values()))
 
     def seen(self, outcome: str | None = None) -> int:
         """Requests that reached the provider."""

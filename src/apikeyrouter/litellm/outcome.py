@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.model import Usage
@@ -85,6 +87,29 @@ def counted_usage(answer: Any, input_tokens: int) -> Usage | None:
     if not letters:
         return None
     return Usage(input_tokens=input_tokens, output_tokens=-(-letters // _CHARS_PER_TOKEN))
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of a call as LiteLLM took them, None where it did not; its records come later than its answers."""
+
+    latency_s: float | None = None
+    first_byte_s: float | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], start: Any, end: Any) -> Self:
+        """From a log record: whole, and for streams to the first piece."""
+        first = record.get("completion_start_time") if record.get("stream") else None
+        return cls(_seconds(start, end), _seconds(start, first))
+
+
+NO_TIMES: Final = Times()
+
+
+def _seconds(start: Any, end: Any) -> float | None:
+    if not isinstance(start, datetime) or not isinstance(end, datetime):
+        return None
+    return max(0.0, (end - start).total_seconds())
 
 
 def headers_of(answer: Any) -> Mapping[str, str]:

@@ -31,6 +31,8 @@ from apikeyrouter.litellm.fleet import Crew, Enrolled, Fleet, Member
 from apikeyrouter.litellm.guard import require
 from apikeyrouter.litellm.marks import KEY, Attempt, Mark, attempt_of, place_of
 from apikeyrouter.litellm.outcome import (
+    NO_TIMES,
+    Times,
     counted_usage,
     error_body,
     error_headers,
@@ -117,12 +119,9 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         if pick is None:
             return _any_of(pool)
         try:
-            return self._granted(pick, self._acquire(pick))
-        except RoutingError as error:
-            if error.retry_after is None or not pick.wait:
-                raise raised(error, model) from error
-        try:
-            lease = await self.engine.acquire_when_free(pick.request, timeout=pick.wait, measure=pick.measure)
+            lease = self._elsewhere(pick) or await self._when_free(pick)
+            if not self._current(pick, lease):
+                lease = await self._when_free(pick)
         except RoutingError as error:
             raise raised(error, model) from error
         return self._granted(pick, lease)
@@ -144,7 +143,8 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         until = monotonic() + pick.wait
         while True:
             try:
-                return self._granted(pick, self._acquire(pick))
+                lease = self._elsewhere(pick) or self._now(pick)
+                return self._granted(pick, lease if self._current(pick, lease) else self._now(pick))
             except RoutingError as error:
                 if error.retry_after is None or monotonic() + error.retry_after > until:
                     raise raised(error, model) from error
@@ -163,28 +163,36 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         request.among = crew.among
         return _Pick(crew, request, measure, kwargs, wait_of(caller.options, timeout, self.max_wait))
 
-    def _acquire(self, pick: _Pick) -> Lease:
-        """A lease now; once more where the chosen deployment's settings turn out to have been changed since."""
-        lease = self._acquire_fresh(pick)
+    async def _when_free(self, pick: _Pick) -> Lease:
+        if not pick.wait:
+            return self._now(pick)
+        return await self.engine.acquire_when_free(pick.request, timeout=pick.wait, measure=pick.measure)
+
+    def _now(self, pick: _Pick) -> Lease:
+        return self.engine.acquire(pick.request, measure=pick.measure)
+
+    def _elsewhere(self, pick: _Pick) -> Lease | None:
+        """For a call that has failed before: a key it has not failed with, if one has room now."""
+        failed = self._failed.get(pick.trace) if self._failed else None
+        others = frozenset(pair for pair in pick.crew.among if pair[0] not in failed) if failed else None
+        if not others or others == pick.crew.among:
+            return None
+        pick.request.among = others
+        try:
+            return self._now(pick)
+        except RoutingError:
+            pick.request.among = pick.crew.among
+            return None
+
+    def _current(self, pick: _Pick, lease: Lease) -> bool:
+        """Whether the chosen deployment's settings are still those that were read; else they are read again."""
         if self._fleet.current(pick.crew.members[lease.key_id][1]):
-            return lease
+            return True
         self.engine.release(lease)
         self._fleet.crews.clear()
         pick.crew = self._fleet.crew(pick.crew.pool)
         pick.request.among = pick.crew.among
-        return self._acquire_fresh(pick)
-
-    def _acquire_fresh(self, pick: _Pick) -> Lease:
-        """A key that has failed this very request serves it again only when no other has room."""
-        failed = self._failed.get(pick.trace) if self._failed else None
-        fresh = frozenset(pair for pair in pick.crew.among if pair[0] not in failed) if failed else None
-        if fresh and fresh != pick.crew.among:
-            pick.request.among = fresh
-            try:
-                return self.engine.acquire(pick.request, measure=pick.measure)
-            except RoutingError:
-                pick.request.among = pick.crew.among
-        return self.engine.acquire(pick.request, measure=pick.measure)
+        return False
 
     def _granted(self, pick: _Pick, lease: Lease) -> Deployment:
         member, one = pick.crew.members[lease.key_id]
@@ -235,7 +243,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             self.engine.release(attempt.lease)
             return
         usage = logged_usage(kwargs, response_obj) or counted_usage(response_obj, attempt.lease.need[2])
-        self._succeeded(attempt, usage, logged_headers(kwargs))
+        self._succeeded(attempt, usage, logged_headers(kwargs), Times.of(kwargs, start_time, end_time))
 
     def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A call failed: without a loop, or in the middle of its stream."""
@@ -248,11 +256,13 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     # -- settling ---------------------------------------------------------------------------------------------------
 
-    def _succeeded(self, attempt: Attempt, usage: Usage | None, headers: Mapping[str, str]) -> None:
+    def _succeeded(
+        self, attempt: Attempt, usage: Usage | None, headers: Mapping[str, str], times: Times = NO_TIMES
+    ) -> None:
         lease = attempt.lease
         if usage is None and lease.decision.request.operation == "other":
             usage = Usage()
-        self.engine.settle(lease, usage, headers=headers)
+        self.engine.settle(lease, usage, headers=headers, latency_s=times.latency_s, first_byte_s=times.first_byte_s)
 
     def _ended_badly(self, attempt: Attempt | None, error: BaseException, usage: Usage | None = None) -> None:
         if attempt is None or not attempt.open:

@@ -1,0 +1,106 @@
+"""What is settled is what the provider counted, for every kind of call, and no caller sees what it did not ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from litellm_stage import HELLO, Opener, Stage
+
+Call = Callable[[Stage], Awaitable[None]]
+
+
+async def read(stream: Any) -> list[Any]:
+    return [piece async for piece in stream]
+
+
+async def chat(stage: Stage) -> None:
+    await stage.chat()
+
+
+async def chat_stream(stage: Stage) -> None:
+    await read(await stage.chat(stream=True))
+
+
+async def text(stage: Stage) -> None:
+    await stage.router.atext_completion(model="chat", prompt="The sea", max_tokens=16)
+
+
+async def text_stream(stage: Stage) -> None:
+    await read(await stage.router.atext_completion(model="chat", prompt="The sea", max_tokens=16, stream=True))
+
+
+async def embedding(stage: Stage) -> None:
+    await stage.router.aembedding(model="chat", input=["the sea", "the sky"])
+
+
+async def responses(stage: Stage) -> None:
+    await stage.router.aresponses(model="chat", input="The sea", max_output_tokens=16)
+
+
+async def responses_stream(stage: Stage) -> None:
+    await read(await stage.router.aresponses(model="chat", input="The sea", max_output_tokens=16, stream=True))
+
+
+async def messages(stage: Stage) -> None:
+    await stage.router.aanthropic_messages(model="chat", messages=HELLO, max_tokens=16)
+
+
+async def messages_stream(stage: Stage) -> None:
+    await read(await stage.router.aanthropic_messages(model="chat", messages=HELLO, max_tokens=16, stream=True))
+
+
+KINDS: list[Call] = [
+    chat, chat_stream, text, text_stream, embedding, responses, responses_stream, messages, messages_stream,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", KINDS, ids=lambda call: call.__name__)
+async def test_what_is_settled_is_what_the_provider_counted(opened: Opener, call: Call) -> None:
+    stage = await opened()
+    await call(stage)
+    await stage.settled()
+    await stage.quiet()
+    (seen,), (bill,) = stage.world.record.all(), stage.bills
+    assert (bill.input_tokens, bill.output_tokens) == (seen.input_tokens, seen.output_tokens)
+    assert bill.input_tokens > 0
+
+
+async def test_a_stream_shows_its_usage_only_to_who_asked(opened: Opener) -> None:
+    stage = await opened()
+    silent = await read(await stage.chat(stream=True))
+    told = await read(await stage.chat(stream=True, stream_options={"include_usage": True}))
+    assert not any(getattr(piece, "usage", None) for piece in silent)
+    assert sum(1 for piece in told if getattr(piece, "usage", None)) == 1
+    assert all(piece.choices for piece in silent)
+
+
+async def test_a_callers_own_extra_body_stays(opened: Opener) -> None:
+    stage = await opened()
+    mine = {"metadata": {"sim_output_tokens": 3}}
+    await read(await stage.chat(stream=True, extra_body=mine))
+    await stage.settled()
+    assert stage.bills[0].output_tokens == 3
+    assert mine == {"metadata": {"sim_output_tokens": 3}}
+
+
+async def test_tools_are_part_of_what_is_held(opened: Opener) -> None:
+    stage = await opened()
+    schema = {"type": "object", "properties": {f"field{n}": {"type": "string"} for n in range(50)}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": schema}}
+    await stage.chat()
+    await stage.chat(tools=[tool])
+    plain, with_tools = stage.engine._router.decisions.values()
+    assert with_tools.need[2] > plain.need[2] + 200
+
+
+async def test_a_limit_on_the_deployments_answers_is_what_is_held(opened: Opener) -> None:
+    from litellm_stage import deployment
+
+    stage = await opened(
+        models=lambda world, url: [deployment(world, url, "a1", rpm=600, params={"max_tokens": 77})],
+    )
+    await stage.router.acompletion(model="chat", messages=HELLO)
+    (decision,) = stage.engine._router.decisions.values()
+    assert decision.need[3] == 77
