@@ -18,9 +18,10 @@ LONGEST_S = 15.0
 
 
 @pytest.fixture
-async def opened(tmp_path: Path) -> AsyncIterator[Opener]:
+async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
+    """Opens routers from a configuration file, or (parameter "by hand") by the verbs a program would use."""
     async with AsyncExitStack() as stack:
-        opener = Opener(stack, tmp_path)
+        opener = Opener(stack, tmp_path, by_hand=getattr(request, "param", "file") == "by hand")
         yield opener
         for stage in opener.stages:
             assert_at_rest(stage)

@@ -6,6 +6,7 @@ import math
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -286,6 +287,27 @@ async def test_a_key_without_material_cannot_send_and_says_so(opened: Opener) ->
         await stage.router.route(chat())
     assert is_one_good_sentence(wrong.value)
     assert stage.count() == 0
+
+
+def test_a_file_with_mistakes_tells_them_all_at_once_and_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "apikeyrouter.yaml"
+    file.write_text(
+        "providers: {openai: {adapter: openai}}\n"
+        "keys:\n"
+        "  a1: {provider: openai, secret: env:NOT_SET_ANYWHERE}\n"
+        f"  a2: {{provider: acme, secret: {CANARY}}}\n"
+        f"  a3: {{provider: openai, secret: {CANARY}3, limits: {{rpm: -5}}}}\n"
+        f"  a4: {{provider: openai, secret: {CANARY}4, wait: 2}}\n"
+        "settings: {timeout: -1}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(InvalidConfigurationError) as wrong:
+        ApiKeyRouter.from_config(file, environ={})
+    told = "\n".join(wrong.value.problems)
+    assert CANARY not in "".join(traceback.format_exception(wrong.value))
+    for line, word in ((3, "NOT_SET_ANYWHERE"), (4, "acme"), (5, "rpm"), (6, "weight"), (7, "timeout")):
+        assert any(f":{line}: " in problem and word in problem for problem in wrong.value.problems), told
+    assert len(wrong.value.problems) == 5, told
 
 
 async def test_waiting_for_what_never_comes_is_not_begun(opened: Opener) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+import pytest
 from stage import MODEL, Opener, Stage, chat
 
 from apikeyrouter.simulator import Organisation, limits
 from apikeyrouter.testing import ManualClock
 
+pytestmark = pytest.mark.parametrize("opened", ["file", "by hand"], indirect=True)
 WORLD = (
     Organisation(id="org-a", keys=("a1", "a2"), limits=limits(rpm=60, tpm=40_000)),
     Organisation(id="org-b", keys=("b1",), limits=limits(rpm=60, tpm=40_000)),

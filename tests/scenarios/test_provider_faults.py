@@ -15,9 +15,7 @@ from apikeyrouter import (
     NoEligibleKeysError,
     OpenAIAdapter,
     ProviderTimeoutError,
-    RetrySettings,
     ServiceUnavailableError,
-    Settings,
 )
 from apikeyrouter.events import BreakerChanged, Failed
 from apikeyrouter.simulator import Fault, Organisation, World, limits
@@ -28,7 +26,7 @@ BOTH = (
     Organisation(id="org-a", keys=("a1",), limits=limits(rpm=6000, tpm=4_000_000)),
     Organisation(id="org-b", keys=("b1",), limits=limits(rpm=6000, tpm=4_000_000)),
 )
-QUICK = Settings(retry=RetrySettings(backoff_s=0.001))
+QUICK = {"backoff": 0.001}
 
 
 async def with_a_backup(opened: Opener, **more: object) -> Stage:
@@ -139,7 +137,7 @@ async def test_the_retry_budget_bounds_what_an_outage_multiplies(opened: Opener)
 
 
 async def test_who_may_not_be_retried_is_told_why(opened: Opener) -> None:
-    stage = await opened(ALONE, settings=Settings(retry=RetrySettings(backoff_s=0.001, budget_floor=0.0)))
+    stage = await opened(ALONE, settings={**QUICK, "retry_floor": 0})
     stage.world.faults.add(Fault(kind="error"))
     with pytest.raises(ServiceUnavailableError, match="retry budget"):
         await stage.router.route(chat())
@@ -148,7 +146,7 @@ async def test_who_may_not_be_retried_is_told_why(opened: Opener) -> None:
 
 async def test_the_breaker_opens_and_comes_back_by_itself(opened: Opener) -> None:
     clock = ManualClock()
-    once = Settings(retry=RetrySettings(attempts=1))
+    once = {"attempts": 1}
     stage = await opened(ALONE, clock=clock, settings=once)
     outage = stage.world.faults.add(Fault(kind="error"))
     for _ in range(8):
@@ -177,7 +175,7 @@ async def test_the_breaker_opens_and_comes_back_by_itself(opened: Opener) -> Non
 
 async def test_half_open_lets_few_through_and_then_more(opened: Opener) -> None:
     clock = ManualClock()
-    stage = await opened(ALONE, clock=clock, settings=Settings(retry=RetrySettings(attempts=1)))
+    stage = await opened(ALONE, clock=clock, settings={"attempts": 1})
     outage = stage.world.faults.add(Fault(kind="error"))
     for _ in range(8):
         with pytest.raises(ServiceUnavailableError):
@@ -266,7 +264,7 @@ async def test_only_the_provider_s_faults_count_against_it(opened: Opener) -> No
 
 
 async def test_failover_can_be_forbidden(opened: Opener) -> None:
-    stage = await with_a_backup(opened, settings=Settings(retry=RetrySettings(failover="never")))
+    stage = await with_a_backup(opened, settings={"failover": "never"})
     stage.world.faults.add(Fault(kind="error", key="a1"))
     with pytest.raises(ServiceUnavailableError):
         await stage.router.route(chat(model="fast"))
@@ -274,9 +272,7 @@ async def test_failover_can_be_forbidden(opened: Opener) -> None:
 
 
 async def test_failover_can_be_kept_within_the_provider(opened: Opener) -> None:
-    stage = await with_a_backup(
-        opened, settings=Settings(retry=RetrySettings(failover="same_provider", backoff_s=0.001))
-    )
+    stage = await with_a_backup(opened, settings={**QUICK, "failover": "same_provider"})
     stage.world.faults.add(Fault(kind="error", key="a1"))
     with pytest.raises(ServiceUnavailableError):
         await stage.router.route(chat(model="fast"))

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from stage import Stage as Scene
-from stage import assert_at_rest, by_hand, chat, described
+from stage import assert_at_rest, chat, described, from_file
 
 from apikeyrouter import ApiKeyRouterError, InvalidRequestError, PartialStreamError, Request, Usage
 from apikeyrouter.simulator import Fault, Organisation, World, limits, serve
@@ -26,11 +27,11 @@ WORLD = (
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def scene(tmp_path: Path) -> Iterator[Scene]:
     """A simulator in a thread of its own, and a router for callers without a loop."""
     world = World(WORLD)
     with serve(world) as url:
-        router = by_hand(described(world, url), clock=None, settings=None)
+        router = from_file(described(world, url), tmp_path, clock=None)
         scene = Scene(world, url, router, None)
         yield scene
         assert_at_rest(scene)
@@ -130,12 +131,12 @@ def test_several_loops_at_once(scene: Scene) -> None:
     assert scene.count(outcome="admitted") == 20
 
 
-def test_who_waits_in_one_thread_is_woken_by_another() -> None:
+def test_who_waits_in_one_thread_is_woken_by_another(tmp_path: Path) -> None:
     world = World([Organisation(id="org-a", keys=("a1",), max_in_flight=1)])
     with serve(world) as url:
         config = described(world, url)
         config["pools"]["org-a"]["limits"] = {"concurrency": 1}
-        router = by_hand(config, clock=None, settings=None)
+        router = from_file(config, tmp_path, clock=None)
         lease = router.acquire(Request(model="gpt-4o-mini"))
         with ThreadPoolExecutor(1) as threads:
             asked = threads.submit(router.sync.route, chat())
@@ -151,12 +152,12 @@ def _waiters(router: object) -> int:
     return 0 if dispatcher is None else sum(room.line.size for room in dispatcher.rooms.rooms.values())
 
 
-def test_budgets_hold_across_threads() -> None:
+def test_budgets_hold_across_threads(tmp_path: Path) -> None:
     world = World(WORLD)
     with serve(world) as url:
         config = described(world, url)
         config["budgets"] = {"all": {"scope": "global", "limit": "0.35"}}
-        router = by_hand(config, clock=None, settings=None)
+        router = from_file(config, tmp_path, clock=None)
 
         def ask(_: int) -> bool:
             try:

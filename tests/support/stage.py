@@ -17,7 +17,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from apikeyrouter import ApiKeyRouter, Budget, DeclarativeAdapter, Limit, OpenAIAdapter, Settings
+import yaml
+
+from apikeyrouter import ApiKeyRouter, Budget, DeclarativeAdapter, Limit, OpenAIAdapter, RetrySettings, Settings
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.ledger import idle
 from apikeyrouter.events import (
@@ -183,10 +185,16 @@ class Stage:
 class Opener:
     """Opens worlds and routers and closes them in order; see the module's docstring."""
 
-    def __init__(self, stack: AsyncExitStack, folder: Path) -> None:
+    def __init__(self, stack: AsyncExitStack, folder: Path, *, by_hand: bool = False) -> None:
         self._stack = stack
         self._folder = folder
+        self._by_hand = by_hand
         self.stages: list[Stage] = []
+
+    def _from_file(self, config: Config, clock: ManualClock | None) -> ApiKeyRouter:
+        folder = self._folder / str(len(self.stages))
+        folder.mkdir()
+        return from_file(config, folder, clock=clock)
 
     async def __call__(
         self,
@@ -194,7 +202,6 @@ class Opener:
         *,
         config: Callable[[World, str], Config] = described,
         clock: ManualClock | None = None,
-        settings: Settings | None = None,
         **sections: Any,
     ) -> Stage:
         """A router for a world. `config` describes it, `sections` add to the description or replace entries of it."""
@@ -203,7 +210,7 @@ class Opener:
         whole = config(world, url)
         for name, section in sections.items():
             whole[name] = {**whole.get(name, {}), **section} if isinstance(section, Mapping) else section
-        router = by_hand(whole, clock=clock, settings=settings)
+        router = by_hand(whole, clock=clock) if self._by_hand else self._from_file(whole, clock)
         self._stack.push_async_callback(router.aclose)
         stage = Stage(world, url, router, clock)
         for kind in EVENTS:
@@ -212,9 +219,32 @@ class Opener:
         return stage
 
 
-def by_hand(config: Mapping[str, Any], *, clock: ManualClock | None, settings: Settings | None) -> ApiKeyRouter:
-    """The router that a configuration describes, made by the verbs a program would use."""
+def from_file(config: Mapping[str, Any], folder: Path, *, clock: ManualClock | None) -> ApiKeyRouter:
+    """The router of a configuration file; key material is in the environment, as it should be."""
+    keys, environ = {}, {}
+    for name, given in config.get("keys", {}).items():
+        variable = f"KEY_{name.upper().replace('-', '_')}"
+        environ[variable] = given["secret"]
+        keys[name] = {**given, "secret": f"env:{variable}"}
+    file = folder / "apikeyrouter.yaml"
+    file.write_text(yaml.safe_dump({**config, "keys": keys}, sort_keys=False), encoding="utf-8")
+    return ApiKeyRouter.from_config(file, environ=environ, clock=clock, rng=Random(7))
+
+
+_RETRY = {
+    "attempts": "attempts",
+    "attempts_per_key": "per_key",
+    "backoff": "backoff_s",
+    "failover": "failover",
+    "retry_floor": "budget_floor",
+}
+
+
+def by_hand(config: Mapping[str, Any], *, clock: ManualClock | None) -> ApiKeyRouter:
+    """The same router, made by the verbs a program would use."""
     budgets = [Budget(id=name, **given) for name, given in config.get("budgets", {}).items()]
+    retry = {_RETRY[word]: value for word, value in config.get("settings", {}).items()}
+    settings = Settings(retry=RetrySettings(**retry))
     router = ApiKeyRouter(
         budgets=budgets, objective=config.get("objective"), settings=settings, clock=clock, rng=Random(7)
     )
