@@ -1,4 +1,4 @@
-"""The decision itself: acquire, settle, refuse, explain, with 3 to 10,000 keys; each result is checked where it is made."""
+"""Acquire, settle, refuse and explain with 3 to 10,000 keys; each result is checked where it is made."""
 
 from __future__ import annotations
 

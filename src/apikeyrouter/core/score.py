@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
+from apikeyrouter.core.allowance import amount as dollars_of
 from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Tags, nano
 from apikeyrouter.errors import InvalidConfigurationError
 
@@ -163,7 +164,7 @@ def _constraints(what: object) -> Constraints:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise InvalidConfigurationError(f"A constraint of {value!r} must be a number of at least 0.")
     return float(value)
 
@@ -179,14 +180,9 @@ def _duration(value: object) -> float:
 
 
 def _money(value: object) -> int:
-    text = str(value).strip()
-    amount, _, currency = text.partition(" ")
-    if currency not in ("", "USD"):
-        raise InvalidConfigurationError(f"max_cost '{text}' is not in USD, the only currency prices are kept in.")
-    try:
-        return nano(Decimal(amount))
-    except InvalidOperation:
-        raise InvalidConfigurationError(f"max_cost '{text}' is not an amount; write it as '0.05 USD'.") from None
+    if not isinstance(value, Decimal | str | int | float) or isinstance(value, bool):
+        raise InvalidConfigurationError(f"max_cost is a {type(value).__name__}; write it as '0.05 USD'.")
+    return nano(dollars_of(value, "max_cost"))
 
 
 def _names(value: object) -> frozenset[str]:
