@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from apikeyrouter.core.key import Key, State
     from apikeyrouter.core.ledger import Lease
     from apikeyrouter.core.model import Capabilities, Reading, Request, Usage
+    from apikeyrouter.core.policy import Policy
     from apikeyrouter.core.price import Price, PriceBook
     from apikeyrouter.core.retry import RetrySettings
     from apikeyrouter.core.score import Objective
@@ -65,6 +66,7 @@ _HOMES: Final = {
     "apikeyrouter.core.key": ("Key", "State"),
     "apikeyrouter.core.ledger": ("Lease",),
     "apikeyrouter.core.model": ("Capabilities", "Reading", "Request", "Usage"),
+    "apikeyrouter.core.policy": ("Policy",),
     "apikeyrouter.core.price": ("Price", "PriceBook"),
     "apikeyrouter.core.retry": ("RetrySettings",),
     "apikeyrouter.core.score": ("Objective",),
@@ -137,6 +139,7 @@ __all__ = [
     "Objective",
     "OpenAIAdapter",
     "PartialStreamError",
+    "Policy",
     "PolicyViolationError",
     "Price",
     "PriceBook",

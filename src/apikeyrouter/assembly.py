@@ -16,7 +16,7 @@ from apikeyrouter.config import Config, load
 from apikeyrouter.core.price import PriceBook
 from apikeyrouter.core.score import Objective
 from apikeyrouter.errors import InvalidConfigurationError
-from apikeyrouter.reload import fill
+from apikeyrouter.reload import fill, policies_of
 
 if TYPE_CHECKING:
     from apikeyrouter.facade import ApiKeyRouter
@@ -38,6 +38,7 @@ def from_config(cls: type[ApiKeyRouter], source: Source, **overrides: object) ->
         "state": config.state,
         "settings": config.settings,
         "budgets": config.budgets,
+        "policies": policies_of(config),
         **{name: overrides[name] for name in overrides if name in fixed},
     }
     arguments["objective"] = Objective.of(arguments["objective"])
@@ -52,8 +53,5 @@ def from_config(cls: type[ApiKeyRouter], source: Source, **overrides: object) ->
 
 def _check_parts(config: Config) -> None:
     """What a file may ask for and this version cannot give is said, not passed over."""
-    if config.policies:  # the rules exist (core/rulebook.py), but no router asks them yet
-        names = ", ".join(policy.id for policy in config.policies)
-        raise InvalidConfigurationError(f"Policies ({names}) are not part of this version; take them out of the file.")
     if config.audit is not None and find_spec("apikeyrouter.audit") is None:
         raise InvalidConfigurationError("`audit` is not part of this version; take it out of the file.")

@@ -9,14 +9,14 @@ keys of a provider, and no success there, blames the provider. A stream may chan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease, Settlement
 from apikeyrouter.core.model import OUTPUT, Request, Usage, dollars
-from apikeyrouter.core.retry import BACKS_OFF, Attempts, Next, RetryBudget, backoff
+from apikeyrouter.core.retry import BACKS_OFF, Attempts, Failover, Next, RetryBudget, RetrySettings, backoff
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.errors import (
     AuthenticationError,
@@ -61,8 +61,18 @@ BOUND_OF: Final = {"chat": "max_completion_tokens", "responses": "max_output_tok
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """An attempt that came to nothing; `status` is the provider's own, None when none came."""
+
+    key: str
+    provider: str
+    kind: Kind
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingMetadata:
-    """How a reply came about. `cost` in dollars, None where the price is unknown."""
+    """How a reply came about. `cost` in dollars, None where the price is unknown; `failed` attempts in their order."""
 
     key_used: str
     provider: str
@@ -73,6 +83,7 @@ class RoutingMetadata:
     correlation_id: str | None
     attempts: int
     waited_s: float
+    failed: tuple[FailedAttempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +117,14 @@ def error_of(failure: Failure, lease: Lease, attempts: Attempts) -> ProviderErro
             "key": lease.key_id,
             "decision_id": lease.decision.id,
             "attempts": attempts.count,
+            "failed": [{"key": k, "provider": p, "kind": str(f.kind), "status": f.status} for k, p, f in attempts.failed],
         },
     )
+
+
+def tried_by(attempts: Attempts) -> tuple[FailedAttempt, ...]:
+    """The attempts of a request that failed so far."""
+    return tuple(FailedAttempt(key=k, provider=p, kind=f.kind, status=f.status) for k, p, f in attempts.failed)
 
 
 class Errand:
@@ -204,7 +221,7 @@ class Errand:
             pool=lease.candidate.pools[-1].id,
             provider=lease.provider,
             model=lease.model,
-            settings=self.router.settings.retry,
+            settings=self._retry_settings(lease),
             elsewhere=any(c.deployment.provider != lease.provider for c in lease.decision.roster.candidates),
         )
         if step is Next.ANY:
@@ -218,6 +235,15 @@ class Errand:
             raise self.last
         if pause:
             await self.router.clock.sleep(pause)
+
+    def _retry_settings(self, lease: Lease) -> RetrySettings:
+        """The settings, with what the policies in force say of failures."""
+        settings, actions = self.router.settings.retry, lease.decision.verdict.actions
+        if actions.max_attempts is not None:
+            settings = replace(settings, attempts=actions.max_attempts)
+        if actions.failover is not None:
+            settings = replace(settings, failover=cast(Failover, actions.failover))
+        return settings
 
     def _charge(self, lease: Lease, failure: Failure) -> None:
         """An attempt whose outcome is unknown counts against max_cost: it may have been billed."""
@@ -349,4 +375,5 @@ def metadata_of(attempts: Attempts, lease: Lease, cost: int | None) -> RoutingMe
         correlation_id=decision.correlation_id,
         attempts=attempts.count + 1,
         waited_s=decision.waited_s,
+        failed=tried_by(attempts) if attempts.failed else (),
     )

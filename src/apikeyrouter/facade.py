@@ -19,7 +19,9 @@ from apikeyrouter.core.forecast import Forecast
 from apikeyrouter.core.key import Key, State, Trigger
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import NO_TAGS, Request, Usage
+from apikeyrouter.core.policy import Policy
 from apikeyrouter.core.price import PriceBook
+from apikeyrouter.core.rehearsal import Impact
 from apikeyrouter.core.score import Objective
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.credentials import Secret
@@ -31,6 +33,7 @@ from apikeyrouter.errors import (
 )
 from apikeyrouter.events import Event
 from apikeyrouter.intake import RouteOptions, checked, timeout_of, understand
+from apikeyrouter.policing import Policing
 from apikeyrouter.ports import Adapter, Body, Clock, Headers
 from apikeyrouter.router import Router
 from apikeyrouter.settings import Settings
@@ -56,6 +59,7 @@ class ApiKeyRouter:
         self,
         *,
         budgets: Sequence[Budget] = (),
+        policies: Sequence[Policy] = (),
         objective: object = None,
         state: str = "memory",
         settings: Settings | None = None,
@@ -79,6 +83,9 @@ class ApiKeyRouter:
         self._enrolment = Enrolment(self._router, self._adapters)
         self._sync: SyncFace | None = None
         self.filled: Filled | None = None
+        self._policing = Policing(self._router)
+        if policies:
+            self._policing.replace(policies)
         if log:
             from apikeyrouter.observe.log import attach  # structlog is loaded with the first router, not at import
 
@@ -254,6 +261,19 @@ class ApiKeyRouter:
             kept = self._router.settings.explain_keep
             raise DecisionNotFoundError(f"Decision '{decision_id}' is not among the last {kept:,} kept in memory.")
         return found
+
+    async def configure_policy(self, policy: Policy, *, dry_run: bool = False) -> Impact:
+        """Put a policy in force (or another version in place of one of its id), at once and for all later requests.
+
+        What it changes is told against the decisions in memory; `dry_run` only tells. Raises InvalidConfigurationError
+        with every problem, with line and column inside an expression.
+        """
+        return self._policing.configure(policy, dry_run=dry_run)
+
+    @property
+    def policing(self) -> Policing:
+        """The policies in force, for code that assembles a router."""
+        return self._policing
 
     # -- state ----------------------------------------------------------------------------------------------------
 

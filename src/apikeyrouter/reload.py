@@ -17,6 +17,7 @@ from apikeyrouter.config import Config, KeyEntry, PriceEntry, load
 from apikeyrouter.config.money import price
 from apikeyrouter.config.providers import build, price_name
 from apikeyrouter.core.key import Key, Trigger
+from apikeyrouter.core.policy import Policy
 from apikeyrouter.core.price import Price
 from apikeyrouter.core.rates import Row
 from apikeyrouter.core.window import Limit
@@ -54,7 +55,10 @@ class Change:
 
 def fill(router: ApiKeyRouter, config: Config, *, fixed: Iterable[str] = ()) -> None:
     """Put everything a configuration names into a new router."""
-    router.filled = Filled(Config(budgets=config.budgets, state=config.state, audit=config.audit), frozenset(fixed))
+    router.filled = Filled(
+        Config(budgets=config.budgets, policies=config.policies, state=config.state, audit=config.audit),
+        frozenset(fixed),
+    )
     apply(router, config)
 
 
@@ -76,6 +80,7 @@ def apply(router: ApiKeyRouter, config: Config) -> Change:
     filled = router.filled or Filled(Config())
     step = _Step(router.enrolment, filled.config, config, filled.fixed)
     step.check()
+    book = router.policing.prepare(policies_of(config)) if step.policies_changed else None
     engine = router.enrolment.router
     with engine.lock:
         step.providers()
@@ -83,10 +88,17 @@ def apply(router: ApiKeyRouter, config: Config) -> Change:
         step.pools()
         step.keys()
         step.rest()
+        if book is not None:
+            router.policing.install(book)
         engine.registry.changed()
     router.filled = Filled(config, filled.fixed)
     router.enrolment.woken()
     return step.change
+
+
+def policies_of(config: Config) -> tuple[Policy, ...]:
+    """The policies of a file; PolicyEntry keeps them as they were written."""
+    return tuple(Policy.of(entry.id, entry.rule) for entry in config.policies)
 
 
 class _Step:
@@ -105,6 +117,7 @@ class _Step:
             if entry != old.providers.get(name)
         }
         self.change = _difference(old, new)
+        self.policies_changed = "policies" not in fixed and old.policies != new.policies
 
     # -- what may fail ----------------------------------------------------------------------------------------------
 
@@ -214,6 +227,7 @@ class _Step:
             filed = {budget.name for budget in (*old.budgets, *new.budgets)}
             others = tuple(budget for budget in router.budgets.budgets if budget.name not in filed)
             router.budgets.replace((*others, *new.budgets), self.now)
+            router.asking.budgets_changed()
         for name in old.aliases.keys() - new.aliases.keys():
             router.registry.aliases.pop(name, None)
         router.registry.aliases.update({name: _targets(targets) for name, targets in new.aliases.items()})

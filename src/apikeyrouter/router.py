@@ -45,7 +45,6 @@ from apikeyrouter.events import (
     StateChanged,
 )
 from apikeyrouter.locks import new_lock
-from apikeyrouter.locks import new_lock
 from apikeyrouter.ports import Clock, SecretSource
 from apikeyrouter.settings import Settings, SystemClock
 
@@ -156,14 +155,21 @@ class Router:
 
     def preview(self, request: Request, *, measure: Measure | None = None) -> Decision:
         """What acquire would decide now, without holding anything."""
-        with self.lock:
-            return self._decide(request, measure, None, self.now())[0]
+        try:
+            with self.lock:
+                now = self.now()
+                self._keep_house(now)
+                return self._decide(request, measure, None, now)[0]
+        finally:
+            self._ended()
 
     def _decide(
         self, request: Request, measure: Measure | None, attempts: Attempts | None, now: float
     ) -> tuple[Decision, Ask]:
-        roster, ask = self.asking.ask(request, measure, attempts, now)
-        return choose(roster, ask, now, self.chance), ask
+        roster, ask, lowered = self.asking.ask(request, measure, attempts, now)
+        decision = choose(roster, ask, now, self.chance)
+        decision.lowered = lowered
+        return decision, ask
 
     def size_of(self, request: Request, measure: Measure | None) -> int:
         """Tokens a request would hold, for its place in a line."""

@@ -7,14 +7,18 @@ configured default, or not at all.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from apikeyrouter.core.budget import BudgetTree, Node
-from apikeyrouter.core.model import Need, Request, nano
+from apikeyrouter.core.decision import Decision, Lowered
+from apikeyrouter.core.facts import budget_facts, request_facts
+from apikeyrouter.core.model import INPUT, OUTPUT, Need, Request, nano
 from apikeyrouter.core.pick import Ask
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import Roster
+from apikeyrouter.core.rulebook import NO_VERDICT, Rulebook, Verdict
 from apikeyrouter.core.score import Objective
 from apikeyrouter.core.tokens import Measure, TokenModel
 from apikeyrouter.errors import BudgetExceededError
@@ -24,9 +28,9 @@ GENERATES: Final = frozenset({"chat", "completion", "responses", "messages"})
 
 
 class Asking:
-    """What every request is asked against. `objective` and `default_max_output` may be replaced while running."""
+    """What every request is asked against. `objective`, `rulebook` and `default_max_output` may be replaced."""
 
-    __slots__ = ("budgets", "default_max_output", "objective", "objectives", "registry", "tokens")
+    __slots__ = ("budgets", "default_max_output", "lowers", "objective", "objectives", "registry", "rulebook", "tokens")
 
     def __init__(
         self,
@@ -42,26 +46,77 @@ class Asking:
         self.objective = objective
         self.objectives: dict[str, Objective] = {}
         self.default_max_output = default_max_output
+        self.rulebook = Rulebook()
+        self.lowers = False
+        self.budgets_changed()
+
+    def budgets_changed(self) -> None:
+        """Whether any budget in force may ask for cheaper models."""
+        self.lowers = any(budget.downgrade for budget in self.budgets.budgets)
 
     def ask(
         self, request: Request, measure: Measure | None, attempts: Attempts | None, now: float
-    ) -> tuple[Roster, Ask]:
-        """Who may serve, and the request as pick.choose takes it."""
+    ) -> tuple[Roster, Ask, Lowered | None]:
+        """Who may serve, the request as pick.choose takes it, and the model it was lowered from, if it was."""
         roster = self.roster(request, now)
         nodes: tuple[Node, ...] = ()
         if self.budgets.budgets:
             nodes = self.budgets.request_path(
                 tenant=request.tenant, user=request.user, tags=request.tags, route=request.model, now=now
             )
-        return roster, Ask(
+        verdict, lowered = NO_VERDICT, None
+        if self.rulebook.rules or self.lowers:
+            verdict = self._judge(request, measure, nodes, roster, now)
+            cost = self._cost(request, measure, nodes, roster)
+            model, by = self._other_model(request, verdict, nodes, cost, now)
+            if model != request.model:
+                lowered = Lowered(request.model, model, by, cost)
+                request = replace(request, model=model)
+                roster = self.roster(request, now)
+        need = self._need(request, measure, nodes, roster)
+        objective = self.objective if request.objective is None else self.objective_of(request.objective)
+        if request.objective is None and verdict.objective is not None:
+            objective = verdict.objective
+        ask = Ask(
             request,
-            self._need(request, measure, nodes, roster),
-            self.objective if request.objective is None else self.objective_of(request.objective),
+            need,
+            objective,
             nodes=nodes,
-            max_cost=None if request.max_cost is None else nano(request.max_cost),
+            max_cost=_least(None if request.max_cost is None else nano(request.max_cost), verdict.max_cost),
             attempts=attempts,
             costly=roster.costly,
+            verdict=verdict,
+            priced_tokens=_priced(request, measure, nodes, roster),
+            features=None if measure is None else measure.features,
         )
+        return roster, ask, lowered
+
+    def _judge(
+        self, request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster, now: float
+    ) -> Verdict:
+        if not self.rulebook.rules:
+            return NO_VERDICT
+        need = self._need(request, measure, nodes, roster)
+        facts = request_facts(request, input_tokens=need[INPUT], output_tokens=need[OUTPUT])
+        return self.rulebook.judge(facts, now, budget_facts(nodes))
+
+    def _other_model(
+        self, request: Request, verdict: Verdict, nodes: tuple[Node, ...], cost: int | None, now: float
+    ) -> tuple[str, str]:
+        """The model to use, and who says so: policies first, then a budget that has reached its limit."""
+        model, by = request.model, ""
+        if verdict.split or verdict.downgrade:
+            sticky = request.user or request.session or request.request_id or f"{now}"
+            model = verdict.model(model, sticky)
+            by = "policy " + ", ".join(name for name, _, _ in verdict.applied)
+        found = BudgetTree.downgrade(nodes, model, now, cost or 0) if self.lowers else None
+        return (model, by) if found is None else (found[0], f"budget {found[1].key}")
+
+    def _cost(self, request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster) -> int | None:
+        """What the cheapest way to serve a request might cost."""
+        need = self._need(request, measure, nodes, roster)
+        prices = [c.deployment.price for c in roster.candidates]
+        return min((p.hold(need[INPUT], need[OUTPUT]) for p in prices if p is not None), default=None)
 
     def roster(self, request: Request, now: float) -> Roster:
         r = request
@@ -100,3 +155,20 @@ class Asking:
             f"set max_tokens, or default_max_output in the configuration.",
             details={"budget": hard.key},
         )
+
+
+def _priced(request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster) -> int | None:
+    """Input tokens to hold money for where a hard limit applies: a true bound. None: what quota holds will do."""
+    if measure is None or request.input_tokens is not None:
+        return None
+    limited = roster.hard_node is not None or any(n.hard for n in nodes)
+    return measure.most_tokens if limited else None
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else min(a, b)
+
+
+def request_facts_of(d: Decision) -> dict[str, object]:
+    """What a recorded decision's request was, as policies see it."""
+    return request_facts(d.request, input_tokens=d.need[INPUT], output_tokens=d.need[OUTPUT])

@@ -194,12 +194,16 @@ class BudgetTree:
                 node.commit_past(epoch, held, 0)
 
     @staticmethod
-    def downgrade(nodes: Path, model: str, now: float) -> tuple[str, Node] | None:
-        """The model to use instead and the counter that asks for it: a soft budget at its limit, a hard one near it."""
+    def downgrade(nodes: Path, model: str, now: float, cost: int = 0) -> tuple[str, Node] | None:
+        """The model to use instead and the counter that asks for it.
+
+        A soft budget asks at its limit, or when this request's `cost` would take it beyond; a hard one near its limit.
+        """
         for node in nodes:
             if now >= node.due:
                 node.roll(now)
-            if node.spent + node.held >= node.lowers_at:
+            taken = node.spent + node.held
+            if taken >= node.lowers_at or (not node.hard and taken + cost > node.limit):
                 for pattern, other in node.budget.downgrade.items():
                     if other != model and covers(pattern, model):
                         return other, node

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from apikeyrouter.core.model import Need, Request
+from apikeyrouter.core.rulebook import NO_VERDICT, Verdict
 
 if TYPE_CHECKING:
     from apikeyrouter.core.pool import Shortfall
@@ -28,6 +29,7 @@ MIN_QUALITY: Final = "min_quality"
 MIN_RELIABILITY: Final = "min_reliability"
 NOT_ON_PLAN: Final = "not_on_plan"
 OUTPUT_TOO_LONG: Final = "output_too_long"
+POLICY: Final = "policy"
 PRICE_UNKNOWN: Final = "price_unknown"
 QUOTA: Final = "quota"
 STATE: Final = "state"
@@ -58,6 +60,19 @@ class Rejection:
     count: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Another model than the one asked for, and who wanted it: a soft budget at its limit, or a policy.
+
+    `cost` is what the model asked for might have cost, in nano-dollars, None where its price is unknown.
+    """
+
+    asked: str
+    used: str
+    by: str
+    cost: int | None
+
+
 class Decision:
     """One choice. `chosen` is None for a refusal. str() is the human explanation.
 
@@ -73,6 +88,7 @@ class Decision:
         "correlation_id",
         "cost",
         "id",
+        "lowered",
         "need",
         "numbers",
         "objective",
@@ -86,6 +102,7 @@ class Decision:
         "shortfalls",
         "statics",
         "untold",
+        "verdict",
         "waited_s",
     )
 
@@ -99,6 +116,8 @@ class Decision:
         self.need = need
         self.at = at
         self.attempt = 1
+        self.verdict: Verdict = NO_VERDICT
+        self.lowered: Lowered | None = None
         self.waited_s = 0.0
         self.chosen: Candidate | None = None
         self.cost: int | None = None

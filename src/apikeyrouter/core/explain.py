@@ -77,6 +77,7 @@ def _lines(d: Decision) -> Iterator[str]:
     else:
         yield _won(d, rows)
     yield f"  {_need(d)}; objective {d.objective.name} {_weights(d)}; looked at {d.drawn:,} of {d.total:,}."
+    yield from _rules(d)
     for row in rows[1:SHOWN]:
         yield f"  {row.key}: score {row.score:.3f}, {row.score - rows[0].score:+.3f} behind ({_parts(row)})."
     if len(rows) > SHOWN:
@@ -94,6 +95,20 @@ def _lines(d: Decision) -> Iterator[str]:
     change = _what_would_change(d, rows)
     if change:
         yield f"  {change}"
+
+
+def _rules(d: Decision) -> Iterator[str]:
+    """The policies in force, and the model that was used instead of the one asked for."""
+    if d.verdict.applied:
+        names = ", ".join(f"{name} v{version} ({scope})" for name, version, scope in d.verdict.applied)
+        yield f"  policies in force: {names}."
+    for note in d.verdict.notes:
+        yield f"  {note}"
+    if d.lowered is not None:
+        saved = ""
+        if d.lowered.cost is not None and d.cost is not None:
+            saved = f", which saves up to ${dollars(max(0, d.lowered.cost - d.cost)):f}"
+        yield f"  {d.lowered.used} instead of {d.lowered.asked} by {d.lowered.by}{saved}."
 
 
 def _won(d: Decision, rows: list[Scored]) -> str:
@@ -156,6 +171,7 @@ def sentence(r: Rejection) -> str:
         why.MAX_LATENCY: f"expected {r.value:.2f} s, more than the maximum of {r.bound:.2f} s",
         why.MIN_QUALITY: f"quality {r.value:.2f} is below the minimum of {r.bound:.2f}",
         why.OUTPUT_TOO_LONG: f"can answer {r.bound:,.0f} tokens at most, {r.value:,.0f} were asked",
+        why.POLICY: f"policy {r.where}",
         why.FORECAST: f"{r.where} is as likely as not to run out in {_seconds(r.value)}, "
         f"sooner than the minimum of {_seconds(r.bound)}; its reset is{wait or ' unknown'}",
         why.CAPABILITY: f"lacks {r.where}",

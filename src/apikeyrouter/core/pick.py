@@ -12,11 +12,13 @@ from math import exp
 from typing import Final
 
 from apikeyrouter.core import decision as why
+from apikeyrouter.core.bearing import key_facts, pool_facts
 from apikeyrouter.core.budget import HUGE, BudgetTree, Node
 from apikeyrouter.core.decision import Decision, Rejection
 from apikeyrouter.core.model import COST, Need, Request
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Roster, Stratum
+from apikeyrouter.core.rulebook import NO_VERDICT, Verdict
 from apikeyrouter.core.score import CAPACITY_SCALE, LATENCY_REFERENCE_S, TIE_BREAK, Constraints, Objective
 
 Chance = Callable[[], float]
@@ -35,10 +37,12 @@ class Ask:
     """A request with everything known that does not depend on the candidate.
 
     `need` has COST 0; the price of a stratum fills it in. `max_cost` (nano-dollars) and `room` bound the hold.
+    `priced_tokens` are the input tokens money is held for: under a hard limit the most there can be, not an estimate.
+    `features` of the body (None: unknown) tell which rates can apply.
     """
 
-    __slots__ = ("attempts", "costly", "input_tokens", "max_cost", "need", "nodes", "objective", "output_tokens",
-                 "picky", "request", "room", "room_node")  # fmt: skip
+    __slots__ = ("attempts", "costly", "features", "max_cost", "need", "nodes", "objective", "output_tokens",
+                 "picky", "priced_tokens", "request", "room", "room_node", "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -50,17 +54,22 @@ class Ask:
         max_cost: int | None = None,
         attempts: Attempts | None = None,
         costly: bool = False,
+        verdict: Verdict = NO_VERDICT,
+        priced_tokens: int | None = None,
+        features: frozenset[str] | None = None,
     ) -> None:
         self.request = request
         self.need = need
         self.objective = objective
-        self.input_tokens = need[2]
+        self.priced_tokens = need[2] if priced_tokens is None else priced_tokens
+        self.features = features
         self.output_tokens = need[3]
         self.nodes = nodes
         self.max_cost = max_cost
         self.attempts = attempts
         self.costly = costly
-        self.picky = attempts is not None or objective.constraints.min_exhaustion > 0
+        self.verdict = verdict
+        self.picky = attempts is not None or objective.constraints.min_exhaustion > 0 or verdict.per_key
         self.room: int = HUGE
         self.room_node: Node | None = None
 
@@ -73,6 +82,7 @@ def with_cost(need: Need, cost: int) -> Need:
 def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
     """The best candidate that may serve, or a decision without one that says why."""
     d = Decision(ask.request, roster, ask.objective, ask.need, now)
+    d.verdict = ask.verdict
     if ask.nodes:
         ask.room, ask.room_node = BudgetTree.room(ask.nodes, now)
     for tier in roster.tiers:
@@ -88,7 +98,7 @@ def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
 def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> list[tuple[float, int | None, Stratum]]:
     """The strata that pass every condition that is equal for their keys, with static score and cost, best first."""
     costs = [_hold(s, ask) for s in tier]
-    worst = max((c for c in costs if c is not None), default=0)
+    worst = max(c or 0 for c in costs)
     allowed = []
     for stratum, cost in zip(tier, costs, strict=True):
         refusal = _refusal(stratum, ask, cost, now)
@@ -98,6 +108,8 @@ def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> lis
         score = 0.0
         for term, weight in ask.objective.static:
             score += weight * static_term(term, stratum, cost, worst, ask.output_tokens)
+        if ask.verdict.prefers and not ask.verdict.per_key:
+            score -= _preference(stratum.candidates[0], ask, cost, now)
         allowed.append((score, cost, stratum))
         d.statics.append((stratum, score, cost))
     if len(allowed) > 1:
@@ -111,7 +123,7 @@ def _static_score(entry: tuple[float, int | None, Stratum]) -> float:
 
 def _hold(stratum: Stratum, ask: Ask) -> int | None:
     price = stratum.deployment.price
-    return None if price is None else price.hold(ask.input_tokens, ask.output_tokens)
+    return None if price is None else price.hold(ask.priced_tokens, ask.output_tokens, ask.features)
 
 
 def static_term(term: int, stratum: Stratum, cost: int | None, worst: int, output_tokens: int) -> float:
@@ -129,7 +141,7 @@ def static_term(term: int, stratum: Stratum, cost: int | None, worst: int, outpu
 
 def _refusal(stratum: Stratum, ask: Ask, cost: int | None, now: float) -> Rejection | None:
     deployment = stratum.deployment
-    who, count = f"{deployment.provider}/{deployment.model}", len(stratum.candidates)
+    who, count = deployment.name, len(stratum.candidates)
     if not deployment.breaker.allows(now):
         wait = max(0.0, deployment.breaker.until - now)
         return Rejection(who, why.BREAKER, wait_s=wait, where=str(deployment.breaker.state), count=count)
@@ -141,8 +153,12 @@ def _refusal(stratum: Stratum, ask: Ask, cost: int | None, now: float) -> Reject
             return Rejection(who, why.PRICE_UNKNOWN, count=count)
     elif ask.max_cost is not None and cost > ask.max_cost:
         return Rejection(who, why.MAX_COST, cost, ask.max_cost, count=count)
-    elif cost > ask.room:
+    elif cost and cost > ask.room:
         return Rejection(who, why.BUDGET, cost, ask.room, where=_name(ask.room_node), count=count)
+    if ask.verdict.asks and not ask.verdict.per_key:
+        refused = _forbidden(stratum.candidates[0], ask, cost, now)
+        if refused is not None:
+            return Rejection(who, why.POLICY, where=refused, count=count)
     if ask.objective.constraints.any:
         return _unmet(stratum, ask.objective.constraints, ask, cost, who)
     return None
@@ -157,7 +173,8 @@ def _unmet(stratum: Stratum, bound: Constraints, ask: Ask, cost: int | None, who
     if deployment.reliability.mean < bound.min_reliability:
         return Rejection(who, why.MIN_RELIABILITY, deployment.reliability.mean, bound.min_reliability, count=count)
     if bound.max_cost is not None and (cost is None or cost > bound.max_cost):
-        return Rejection(who, why.MAX_COST if cost is not None else why.PRICE_UNKNOWN, cost or 0, bound.max_cost)
+        code = why.MAX_COST if cost is not None else why.PRICE_UNKNOWN
+        return Rejection(who, code, cost or 0, bound.max_cost, count=count)
     if bound.max_latency is not None:
         expected = deployment.latency.expected_s(ask.output_tokens)
         if expected > bound.max_latency:
@@ -177,17 +194,18 @@ def _unmet(stratum: Stratum, bound: Constraints, ask: Ask, cost: int | None, who
 # -- candidates ------------------------------------------------------------------------------------------------------
 
 
-def _best(
+def _best(  # noqa: C901  (the scoring loop stands in one place on purpose: it runs for every candidate)
     strata: list[tuple[float, int | None, Stratum]], ask: Ask, d: Decision, now: float, chance: Chance, *, small: bool
 ) -> bool:
     best: Candidate | None = None
     best_score, best_cost, ties = float("inf"), None, 0.0
     objective = ask.objective
     scale, fair, risky = objective.capacity, objective.fairness, objective.risk
+    preferring = ask.verdict.prefers and ask.verdict.per_key
     least = _least_served(strata) if fair else 0.0
     scanned, numbers = d.scanned, d.numbers
     for static, cost, stratum in strata:
-        if not small and static > best_score:
+        if not small and static > best_score and not preferring:
             continue
         need = ask.need if not ask.costly else with_cost(ask.need, cost or 0)
         found = _scan(stratum, ask, need, cost, d, now) if small else _draw(stratum, ask, need, cost, d, now, chance)
@@ -197,6 +215,8 @@ def _best(
                 score += scale * (1.0 - exp(-CAPACITY_SCALE * load))
             if fair:
                 score += fair * fairness_term(candidate, least)
+            if preferring:
+                score -= _preference(candidate, ask, cost, now)
             if risky:
                 score += risky * max(pool.risk for pool in candidate.pools)
             scanned.append(candidate)
@@ -324,6 +344,11 @@ def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: 
     if attempts is not None and _avoided(candidate, attempts):
         d.reject(Rejection(candidate.key.id, why.AVOIDED, where=attempts.reason(candidate.deployment.provider)))
         return True
+    if ask.verdict.per_key:
+        refused = _forbidden(candidate, ask, cost, now)
+        if refused is not None:
+            d.reject(Rejection(candidate.key.id, why.POLICY, where=refused))
+            return True
     soonest = ask.objective.constraints.min_exhaustion
     if soonest:
         refusal = _exhausts_too_soon(candidate, soonest, now)
@@ -332,11 +357,21 @@ def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: 
             return True
     if candidate.nodes:
         room, node = BudgetTree.room(candidate.nodes, now)
-        if node is not None and (cost is None or cost > room):
+        if node is not None and (cost is None or cost > max(room, 0)):
             code = why.PRICE_UNKNOWN if cost is None else why.BUDGET
             d.reject(Rejection(candidate.key.id, code, cost or 0, room, where=node.key))
             return True
     return False
+
+
+def _forbidden(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> str | None:
+    """What the policies have against a candidate, in words."""
+    refused = ask.verdict.refusal(key_facts(candidate, cost), pool_facts(candidate, now), cost)
+    return None if refused is None else f"{refused.policy} v{refused.version}, {refused.word}: {refused.detail}"
+
+
+def _preference(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> float:
+    return ask.verdict.preference(key_facts(candidate, cost), pool_facts(candidate, now))
 
 
 def _exhausts_too_soon(candidate: Candidate, soonest: float, now: float) -> Rejection | None:

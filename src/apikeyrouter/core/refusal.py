@@ -11,7 +11,13 @@ from apikeyrouter.core.decision import Decision, Rejection
 from apikeyrouter.core.explain import rejections, sentence
 from apikeyrouter.core.model import dollars
 from apikeyrouter.core.window import NEVER
-from apikeyrouter.errors import BudgetExceededError, NoEligibleKeysError, QuotaExhaustedError, RoutingError
+from apikeyrouter.errors import (
+    BudgetExceededError,
+    NoEligibleKeysError,
+    PolicyViolationError,
+    QuotaExhaustedError,
+    RoutingError,
+)
 
 
 def refusal(d: Decision, *, known: tuple[str, ...] = ()) -> RoutingError:
@@ -25,6 +31,8 @@ def refusal(d: Decision, *, known: tuple[str, ...] = ()) -> RoutingError:
         return _no_room(d, quota)
     if money:
         return _no_money(d, money[0])
+    if any(r.code == why.POLICY for r in rejected):
+        return _forbidden(d, [r for r in rejected if r.code == why.POLICY])
     return _unfit(d, rejected)
 
 
@@ -74,6 +82,13 @@ def _no_money(d: Decision, r: Rejection) -> BudgetExceededError:
     needs, has = dollars(int(r.value)), dollars(max(0, int(r.bound)))
     text = f"The request may cost ${needs:f} and {name} has ${has:f} left; send less, raise it, or wait for its reset."
     return BudgetExceededError(text, decision=d, details={"cost": needs, "left": has, "budget": r.where})
+
+
+def _forbidden(d: Decision, rejected: list[Rejection]) -> PolicyViolationError:
+    shown = "; ".join(f"{r.who}: {sentence(r)}" for r in rejected[:3])
+    more = f"; and {len(rejected) - 3:,} more" if len(rejected) > 3 else ""
+    text = f"Policies leave no key for '{d.roster.model}': {shown}{more}; change the request or the policy."
+    return PolicyViolationError(text, decision=d, details={"model": d.roster.model})
 
 
 def _unfit(d: Decision, rejected: list[Rejection]) -> NoEligibleKeysError:

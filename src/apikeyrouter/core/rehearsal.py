@@ -10,22 +10,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from types import MappingProxyType
 
 from apikeyrouter.core.rulebook import Rulebook, Verdict
 
 Values = Mapping[str, object]
+NOTHING: Values = MappingProxyType({})
 EXAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A recorded request: its facts, the facts of the candidates it had, the time, and an id to show."""
+    """A recorded request: its facts, those of the candidates it had and of their pools, the time, an id to show."""
 
     id: str
     request: Values
     keys: Sequence[Values]
     now: float
     budget: Values = field(default_factory=dict)
+    pools: Sequence[Values] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,8 +75,8 @@ def rehearse(before: Rulebook, after: Rulebook, cases: Iterable[Case]) -> Impact
 
 def _compare_keys(impact: Impact, case: Case, old: Verdict, new: Verdict) -> None:
     served = [0, 0]
-    for key in case.keys:
-        was, now = old.refusal(key), new.refusal(key)
+    for key, pool in zip_longest(case.keys, case.pools, fillvalue=NOTHING):
+        was, now = old.refusal(key, pool), new.refusal(key, pool)
         served[0] += was is None
         served[1] += now is None
         if now and not was:

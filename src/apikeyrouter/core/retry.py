@@ -126,6 +126,7 @@ class Attempts:
     avoid_providers: set[str] = field(default_factory=set)
     only_provider: str | None = None
     kinds: dict[tuple[str, Kind], set[str]] = field(default_factory=dict)
+    failed: list[tuple[str, str, Failure]] = field(default_factory=list)
     last: Failure | None = None
 
     def note(
@@ -142,6 +143,7 @@ class Attempts:
         """Record a failed attempt and say where the next may go; `elsewhere`: other providers serve this model too."""
         self.count += 1
         self.last = failure
+        self.failed.append((key, provider, failure))
         step = NEXT[failure.kind]
         self.keys[key] = self.keys.get(key, 0) + 1
         self.kinds.setdefault((provider, failure.kind), set()).add(key)
