@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from workload import Job
+from arena.workload import Job
 
 LOOK = 50
 
@@ -33,6 +33,7 @@ class Organisation:
     tokens: Bucket
 
     def wait(self, charge: int, now: float) -> float:
+        """Seconds until a request fits; infinite when it is larger than the bucket."""
         lacking = max(
             (1 - self.requests.free(now)) / self.requests.rate, (charge - self.tokens.free(now)) / self.tokens.rate
         )
@@ -65,8 +66,10 @@ def organisations(
     return found
 
 
-def serve(jobs: list[Job], pools: list[Organisation], *, deadline_s: float) -> list[tuple[Job, float | None]]:
-    """(job, seconds it waited, None when it was never served) for every job."""
+def serve(
+    jobs: list[Job], pools: list[Organisation], *, deadline_s: float, look: int = LOOK
+) -> list[tuple[Job, float | None]]:
+    """(job, seconds it waited, None when it was never served) for every job; `look` 0 never overtakes."""
     queue: list[Job] = []
     results: list[tuple[Job, float | None]] = []
     wakes: list[float] = []
@@ -84,21 +87,26 @@ def serve(jobs: list[Job], pools: list[Organisation], *, deadline_s: float) -> l
         if coming is not None and coming.at <= now:
             queue.append(coming)
             coming = next(arrivals, None)
-        soonest = _drain(queue, pools, results, now, deadline_s)
+        soonest = _drain(queue, pools, results, now, (deadline_s, look))
         if soonest is not None:
             heappush(wakes, soonest)
     return results
 
 
 def _drain(
-    queue: list[Job], pools: list[Organisation], results: list[tuple[Job, float | None]], now: float, deadline_s: float
+    queue: list[Job],
+    pools: list[Organisation],
+    results: list[tuple[Job, float | None]],
+    now: float,
+    patience: tuple[float, int],
 ) -> float | None:
+    deadline_s, look = patience
     left: list[Job] = []
     soonest: float | None = None
     for i, job in enumerate(queue):
         if now > job.at + deadline_s:
             results.append((job, None))
-        elif len(left) > LOOK:
+        elif len(left) > look:
             left += queue[i:]
             break
         else:

@@ -1,49 +1,66 @@
-"""The arena in virtual time: seconds instead of minutes, the reference beside ours."""
+"""A run in virtual time: routers in process, minutes in seconds, every router in a world of its own."""
 
 from __future__ import annotations
 
-import sys
-import time
+import asyncio
+from collections.abc import Sequence
 
-from contest import DEADLINE_S, Profile, ours, stated_limits, world_spec
-from reference import organisations, serve
-from workload import generate
+import httpx
 
-from apikeyrouter.simulator import run_virtual
+from apikeyrouter.simulator import SimulatorApp, World, run_virtual
+from arena.bound import bound
+from arena.contestants import NATIVE
+from arena.play import play
+from arena.profiles import DEADLINE_S, Access, Profile, jobs_of, known_pools, world_spec
+from arena.reference import LOOK, serve
+from arena.result import Result
+from arena.workload import Job
 
-PROFILES = {
-    "0.9": Profile(name="load 0.9"),
-    "1.1": Profile(name="load 1.1", load=1.1),
-    "1.4": Profile(name="load 1.4", load=1.4),
-    "smooth": Profile(name="quarter-minute buckets, 0.9", burst_s=15),
-    "smooth11": Profile(name="quarter-minute buckets, 1.1", burst_s=15, load=1.1),
-    "foreign": Profile(name="another client takes 30 %, 0.9", foreign=0.3),
-    "foreign11": Profile(name="another client takes 30 %, 1.1", foreign=0.3, load=1.1),
-    "unknown": Profile(name="limits unknown, 0.9", stated=False),
-    "unknown11": Profile(name="limits unknown, 1.1", stated=False, load=1.1),
-    "unknownsmooth": Profile(name="limits unknown, quarter", stated=False, burst_s=15),
-}
+URL = "http://127.0.0.1:1"
+"""Nobody listens there: the transport hands requests to the simulator itself."""
 
 
-def run(profile: Profile, seed: int, seconds: float = 240.0, warm: float = 60.0) -> None:
-    told = list(stated_limits(world_spec(profile)).values())
-    rate = sum(t for _, t in told) / 60
-    jobs = generate(load=profile.load, tokens_per_s=rate, seconds=seconds, seed=seed)
-    pools = organisations(told, profile.burst_s or 60.0, {1: profile.foreign} if profile.foreign else None)
-    best = [(j, w) for j, w in serve(jobs, pools, deadline_s=DEADLINE_S) if j.at >= warm]
-    waits = sorted(w for _, w in best if w is not None)
-    good = sum(j.charge for j, w in best if w is not None)
-    began = time.time()
-    r = run_virtual(ours(profile, jobs, warm_s=warm))
-    print(
-        f"{profile.name:32} seed {seed} jobs {r.offered:5} served {r.served:5} failed {r.failed:4} 429/ok {r.per_success:.4f} "
-        f"cold {r.cold} goodput {r.goodput / max(1, good):.3f} (served {r.served / max(1, len(waits)):.3f}) wait p95 {r.wait(0.95):.2f} "
-        f"(ref {waits[int(0.95 * len(waits))]:.2f}) {r.errors} [{time.time() - began:.1f} s]",
-        flush=True,
+def run(
+    profile: Profile, seed: int, *, routers: Sequence[str], seconds: float = 240.0, warm_s: float = 60.0
+) -> list[Result]:
+    """One workload, played by each router in turn."""
+    jobs = jobs_of(profile, seed, seconds=seconds, warm_s=warm_s)
+    return [run_virtual(_played(profile, name, jobs, warm_s)) for name in routers]
+
+
+async def _played(profile: Profile, name: str, jobs: list[Job], warm_s: float) -> Result:
+    world = World(world_spec(profile))
+    result = Result(router=name)
+    born = world.now_ns() / 1e9
+    transport = httpx.ASGITransport(app=SimulatorApp(world))
+    async with NATIVE[name](Access.to(world, URL, profile), transport) as player:
+        await play(jobs, player, result, warm_s=warm_s)
+        await asyncio.sleep(0)
+    result.count_throttled(world, born, warm_s)
+    return result
+
+
+def yardsticks(
+    profile: Profile, seed: int, *, seconds: float = 240.0, warm_s: float = 60.0, with_bound: bool = True
+) -> list[Result]:
+    """The queue that knows everything, the same without overtaking, and the linear programme's bound."""
+    jobs = jobs_of(profile, seed, seconds=seconds, warm_s=warm_s)
+    found = []
+    for name, look in (("reference queue", LOOK), ("queue without overtaking", 0)):
+        result = Result(router=name)
+        for job, wait in serve(jobs, known_pools(profile), deadline_s=DEADLINE_S, look=look):
+            if job.at >= warm_s:
+                result.note(job, wait, "late")
+        found.append(result)
+    if with_bound:
+        found.append(_bound(profile, jobs, warm_s))
+    return found
+
+
+def _bound(profile: Profile, jobs: list[Job], warm_s: float) -> Result:
+    counted = [job for job in jobs if job.at >= warm_s]
+    offered = sum(job.charge for job in counted)
+    share = bound(jobs, known_pools(profile), deadline_s=DEADLINE_S, warm_s=warm_s)
+    return Result(
+        router="linear bound", offered=len(counted), offered_tokens=offered, tokens=int(share * offered), waits=[]
     )
-
-
-if __name__ == "__main__":
-    for name in sys.argv[2:] or PROFILES:
-        for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
-            run(PROFILES[name], seed)

@@ -23,7 +23,7 @@ def azure(path: Path) -> Trace:
 
 
 def synthetic(kind: str, seed: int, seconds: float = 7200.0) -> Trace:
-    """Log-normal costs; arrivals steady (poisson), in bursts (mmpp), by the hour (diurnal), growing (ramp), or stepped."""
+    """Log-normal costs; arrivals steady, in bursts (mmpp), by the hour (diurnal), growing (ramp), or stepped."""
     rng = Random(f"{kind}{seed}")
     sigma, base = rng.uniform(0.5, 1.4), rng.uniform(0.5, 6.0)
     now, found, high_until, low_until = 0.0, [], 0.0, 0.0
