@@ -36,6 +36,18 @@ def test_the_first_value_is_not_null() -> None:
     assert first(parse("$.nothing"), BODY) is None
 
 
+@given(
+    st.sampled_from(["$", "$.a", "$.a.b", "$.a[0]", "$.a[-1].b", "$.a[*].b", "$.*"]),
+    st.recursive(
+        st.none() | st.integers(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+        max_leaves=8,
+    ),
+)
+def test_the_first_is_the_first_of_all(path: str, value: object) -> None:
+    assert first(parse(path), value) == next((one for one in find(parse(path), value) if one is not None), None)
+
+
 def test_steps() -> None:
     assert parse("$.a[0][*].b-c") == ("a", 0, Each.EACH, "b-c")
 

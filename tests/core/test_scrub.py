@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +61,14 @@ def test_a_sentence_is_one_short_line() -> None:
     assert len(said) == MAX_MESSAGE
     assert said.endswith("…")
     assert said.isprintable()
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "*", "a*", "Bearer ", "key:", "sk-", "sk-a1", "api key provided ", "x-_"])
+def test_no_text_takes_long(piece: str) -> None:
+    """A hostile provider's sentence must not stop the loop: work grows with the length, not with its square."""
+    started = time.process_time()
+    sentence(piece * (4000 // len(piece)) + " end")
+    assert time.process_time() - started < 0.05
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.sampled_from([SECRET, "0123456789abcdef0123456789abcdef"]))

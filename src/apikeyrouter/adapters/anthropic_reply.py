@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from apikeyrouter.adapters.canonical import choice_of, chunk, completion, delta, tool_call
-from apikeyrouter.adapters.jsonhttp import NotJSON, parsed
 from apikeyrouter.adapters.narrow import integer, items, mapping, mappings, text
-from apikeyrouter.adapters.openai_shape import broken_off
+from apikeyrouter.adapters.reader import Classify, JSONReader
 from apikeyrouter.adapters.sse import Event
 from apikeyrouter.adapters.usage import UsagePaths, read_usage
 from apikeyrouter.core.failure import Failure, Kind
@@ -64,55 +63,33 @@ def hidden_failure(raw: object) -> Failure | None:
     return None
 
 
-class MessageReader:
+class MessageReader(JSONReader):
     """Events of a streamed message as canonical chunks, up to `message_stop`."""
 
-    __slots__ = (
-        "_asked",
-        "_blocks",
-        "_classify",
-        "_created",
-        "_finished",
-        "_id",
-        "_model",
-        "_started",
-        "_table",
-        "_tools",
-        "_usage",
-        "done",
-    )
+    __slots__ = ("_asked", "_blocks", "_created", "_id", "_model", "_table", "_tools", "_usage")
 
-    def __init__(
-        self, table: UsagePaths, classify: Callable[[object], Failure], *, created: float, usage_asked: bool
-    ) -> None:
+    def __init__(self, table: UsagePaths, classify: Classify, *, created: float, usage_asked: bool) -> None:
+        super().__init__(classify)
         self._table = table
-        self._classify = classify
         self._created = created
         self._asked = usage_asked
         self._id = self._model = ""
         self._blocks: dict[int, dict[str, object]] = {}
         self._tools = 0
         self._usage: dict[str, object] = {}
-        self._started = self._finished = False
-        self.done = False
 
-    def read(self, event: Event) -> Iterable[Chunk]:
-        """The chunks an event makes."""
-        raw = parsed(event.data)
-        if isinstance(raw, NotJSON) or not isinstance(raw, dict):
-            self.done = True
-            message = "an event of the stream is not JSON"
-            return (Chunk(failure=Failure(kind=Kind.MALFORMED, status=200, message=message, billed=True)),)
-        kind = text(raw.get("type")) or event.name
-        if kind == "error":
-            self.done = True
-            return (Chunk(failure=self._classify(raw)),)
-        handler = _HANDLERS.get(kind)
+    def is_error(self, event: Event, raw: dict[str, object]) -> bool:
+        """Whether an event reports a failure."""
+        return "error" in (event.name, raw.get("type"))
+
+    def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
+        """The chunks an event makes; events that are not known yet make none."""
+        handler = _HANDLERS.get(text(raw.get("type")) or event.name)
         return handler(self, raw) if handler is not None else ()
 
     def _begin(self, raw: Mapping[str, object]) -> Iterable[Chunk]:
         message = mapping(raw.get("message"))
-        self._started = True
+        self.started = True
         self._id, self._model = text(message.get("id")), text(message.get("model"))
         self._usage.update(mapping(message.get("usage")))
         return (self._chunk({"role": "assistant", "content": ""}, content=False),)
@@ -163,7 +140,7 @@ class MessageReader:
         native = text(mapping(raw.get("delta")).get("stop_reason"))
         if not native:
             return ()
-        self._finished = True
+        self.finished = True
         choice = {**delta({}, _FINISH.get(native, "stop")), "native_finish_reason": native}
         data = chunk(self._id, self._model, self._created, [choice])
         return (Chunk(data=data, usage=self._total()),)
@@ -182,12 +159,6 @@ class MessageReader:
         data = chunk(self._id, self._model, self._created, [delta(given)])
         return Chunk(data=data, text=said, content=content)
 
-    def ending(self) -> Failure | None:
-        """Whether the stream stopped before its end."""
-        if not self._started:
-            return Failure(kind=Kind.EMPTY, status=200, message="the stream held no answer", billed=True)
-        return None if self.done or self._finished else broken_off()
-
 
 _HANDLERS: Final[Mapping[str, Callable[[MessageReader, Mapping[str, object]], Iterable[Chunk]]]] = {
     "message_start": MessageReader._begin,
@@ -199,42 +170,30 @@ _HANDLERS: Final[Mapping[str, Callable[[MessageReader, Mapping[str, object]], It
 }
 
 
-class NativeReader:
+class NativeReader(JSONReader):
     """Events of a streamed message as they are, for callers who speak the Messages API themselves."""
 
-    __slots__ = ("_classify", "_started", "_table", "_usage", "done")
+    __slots__ = ("_table", "_usage")
 
-    def __init__(self, table: UsagePaths, classify: Callable[[object], Failure]) -> None:
+    def __init__(self, table: UsagePaths, classify: Classify) -> None:
+        super().__init__(classify)
         self._table = table
-        self._classify = classify
         self._usage: dict[str, object] = {}
-        self._started = False
-        self.done = False
 
-    def read(self, event: Event) -> Iterable[Chunk]:
+    def is_error(self, event: Event, raw: dict[str, object]) -> bool:
+        """Whether an event reports a failure."""
+        return "error" in (event.name, raw.get("type"))
+
+    def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
         """One chunk for an event; `data` is the provider's own."""
-        raw = parsed(event.data)
-        if not isinstance(raw, dict):
-            self.done = True
-            message = "an event of the stream is not JSON"
-            return (Chunk(failure=Failure(kind=Kind.MALFORMED, status=200, message=message, billed=True)),)
         kind = text(raw.get("type")) or event.name
-        if kind == "error":
-            self.done = True
-            return (Chunk(data=raw, failure=self._classify(raw)),)
-        self._started = self._started or kind == "message_start"
+        self.started = self.started or kind == "message_start"
         self.done = kind == "message_stop"
         self._usage.update(mapping(mapping(raw.get("message")).get("usage")) or mapping(raw.get("usage")))
         change = mapping(raw.get("delta"))
         said = text(change.get("text")) if change.get("type") == "text_delta" else ""
         usage = read_usage(self._table, {"usage": self._usage}) if kind == "message_delta" else None
         return (Chunk(data=raw, text=said, content=kind == "content_block_delta", usage=usage),)
-
-    def ending(self) -> Failure | None:
-        """Whether the stream stopped before its end."""
-        if not self._started:
-            return Failure(kind=Kind.EMPTY, status=200, message="the stream held no answer", billed=True)
-        return None if self.done else broken_off()
 
 
 def model_list(raw: object) -> dict[str, object]:

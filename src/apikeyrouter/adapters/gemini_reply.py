@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from apikeyrouter.adapters.canonical import choice_of, chunk, completion, delta, tool_call
-from apikeyrouter.adapters.jsonhttp import NotJSON, carries_error, parsed
 from apikeyrouter.adapters.narrow import integer, items, mapping, mappings, text
-from apikeyrouter.adapters.openai_shape import broken_off
+from apikeyrouter.adapters.reader import Classify, JSONReader
 from apikeyrouter.adapters.sse import Event
 from apikeyrouter.adapters.usage import UsagePaths, read_usage
 from apikeyrouter.core.failure import Failure, Kind
@@ -103,35 +102,22 @@ def hidden_failure(raw: object) -> Failure | None:
     return None
 
 
-class ContentReader:
+class ContentReader(JSONReader):
     """Events of streamGenerateContent as canonical chunks. There is no end marker: the finish reason ends it."""
 
-    __slots__ = ("_asked", "_calls", "_classify", "_created", "_finished", "_started", "_table", "done")
+    __slots__ = ("_asked", "_calls", "_created", "_table")
 
-    def __init__(
-        self, table: UsagePaths, classify: Callable[[object], Failure], *, created: float, usage_asked: bool
-    ) -> None:
+    def __init__(self, table: UsagePaths, classify: Classify, *, created: float, usage_asked: bool) -> None:
+        super().__init__(classify)
         self._table = table
-        self._classify = classify
         self._created = created
         self._asked = usage_asked
         self._calls: dict[int, int] = {}
-        self._started = self._finished = False
-        self.done = False
 
-    def read(self, event: Event) -> Iterable[Chunk]:
-        """The chunks an event makes."""
-        raw = parsed(event.data)
-        failure = self._failure(raw)
-        if failure is not None:
-            self.done = True
-            return (Chunk(failure=failure),)
-        return self._chunks(mapping(raw))
-
-    def _failure(self, raw: object) -> Failure | None:
-        if isinstance(raw, NotJSON) or not isinstance(raw, dict):
-            return Failure(kind=Kind.MALFORMED, status=200, message="an event of the stream is not JSON", billed=True)
-        return self._classify(raw) if carries_error(raw) else blocked(raw)
+    def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
+        """The chunks an event makes: one for each candidate, one for the usage at the end."""
+        refused = blocked(raw)
+        return self._failed(refused) if refused is not None else self._chunks(raw)
 
     def _chunks(self, raw: Mapping[str, object]) -> list[Chunk]:
         usage = read_usage(self._table, raw)
@@ -141,7 +127,7 @@ class ContentReader:
             choices, said, carries = self._candidate(candidate, answer_id)
             data = chunk(answer_id, model, self._created, choices)
             made.append(Chunk(data=data, text=said, content=carries))
-        if usage is not None and (self._finished or not made):
+        if usage is not None and (self.finished or not made):
             made.append(self._usage_chunk(answer_id, model, usage))
         return made
 
@@ -159,17 +145,11 @@ class ContentReader:
         self._calls[at] = before + len(called)
         native = text(candidate.get("finishReason"))
         finish = finish_reason(native, called=self._calls[at] > 0) if native else None
-        self._finished = self._finished or bool(native)
-        role = {} if self._started else {"role": "assistant"}
-        self._started = True
+        self.finished = self.finished or bool(native)
+        role = {} if self.started else {"role": "assistant"}
+        self.started = True
         choice = {**delta({**role, **message}, finish, at), **({"native_finish_reason": native} if native else {})}
         return [choice], text(message.get("content")) if at == 0 else "", any(message.values())
-
-    def ending(self) -> Failure | None:
-        """Whether the stream stopped before its end."""
-        if not self._started:
-            return Failure(kind=Kind.EMPTY, status=200, message="the stream held no answer", billed=True)
-        return None if self._finished else broken_off()
 
 
 def to_embeddings(raw: Mapping[str, object], model: str, usage: Usage | None) -> dict[str, object]:

@@ -5,19 +5,16 @@ This shape is the project's canonical one, so nothing is converted; these reader
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from apikeyrouter.adapters.jsonhttp import NotJSON, carries_error, parsed
 from apikeyrouter.adapters.narrow import items, mapping, mappings, text
+from apikeyrouter.adapters.reader import Classify, JSONReader
 from apikeyrouter.adapters.sse import Event
 from apikeyrouter.adapters.usage import UsagePaths, read_usage
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.model import Usage
 from apikeyrouter.ports import Chunk
-
-Classify = Callable[[object], Failure]
-"""Classifies an error that came inside a stream, whose status was 200."""
 
 _RESPONSE_ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 _RESPONSE_FAILS: Final = frozenset({"response.failed", "response.error", "error"})
@@ -56,39 +53,27 @@ def hidden_failure(operation: str, raw: object) -> Failure | None:
     return None
 
 
-class ChatReader:
+class ChatReader(JSONReader):
     """Chunks of a streamed chat or text completion, up to `[DONE]`.
 
     `content` marks chunks that carry some of the answer (text, tool calls, reasoning), not its role or its end. The
     usage that we always ask for is kept from callers who did not: its chunk has empty `data`.
     """
 
-    __slots__ = ("_asked", "_classify", "_finished", "_started", "_usage", "done")
+    __slots__ = ("_asked", "_usage")
 
     def __init__(self, usage: UsagePaths, classify: Classify, *, usage_asked: bool) -> None:
+        super().__init__(classify)
         self._usage = usage
-        self._classify = classify
         self._asked = usage_asked
-        self._started = False
-        self._finished = False
-        self.done = False
 
-    def read(self, event: Event) -> Iterable[Chunk]:
-        """At most one chunk for an event."""
-        if event.data == "[DONE]":
-            self.done = True
-            return ()
-        raw = parsed(event.data)
-        failure = _event_failure(event, raw, self._classify)
-        if failure is not None:
-            self.done = True
-            return (Chunk(data=mapping(raw) if failure.kind is not Kind.MALFORMED else {}, failure=failure),)
-        assert isinstance(raw, dict)
+    def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
+        """One chunk for an event."""
         return (self._chunk(raw),)
 
     def _chunk(self, raw: dict[str, object]) -> Chunk:
         choices = items(raw.get("choices"))
-        self._started = self._started or bool(choices)
+        self.started = self.started or bool(choices)
         usage = self._usage_of(raw)
         if not self._asked and raw.get("usage", self) is None:
             del raw["usage"]
@@ -103,18 +88,10 @@ class ChatReader:
         added = ""
         for choice in mappings(choices):
             if choice.get("finish_reason"):
-                self._finished = True
+                self.finished = True
             if not choice.get("index"):
                 added += text(mapping(choice.get("delta")).get("content")) or text(choice.get("text"))
         return added
-
-    def ending(self) -> Failure | None:
-        """Whether the stream stopped before its end."""
-        if not self._started:
-            return Failure(kind=Kind.EMPTY, status=200, message="the stream held no answer", billed=True)
-        if self.done or self._finished:
-            return None
-        return broken_off()
 
 
 def _carries(choice: Mapping[str, object]) -> bool:
@@ -124,46 +101,24 @@ def _carries(choice: Mapping[str, object]) -> bool:
     return any(value for name, value in mapping(choice.get("delta")).items() if name != "role")
 
 
-class ResponsesReader:
+class ResponsesReader(JSONReader):
     """Events of a streamed response (`/responses`), up to its completed, incomplete or failed event."""
 
-    __slots__ = ("_classify", "_started", "_usage", "done")
+    __slots__ = ("_usage",)
 
     def __init__(self, usage: UsagePaths, classify: Classify) -> None:
+        super().__init__(classify)
         self._usage = usage
-        self._classify = classify
-        self._started = False
-        self.done = False
 
-    def read(self, event: Event) -> Iterable[Chunk]:
-        """At most one chunk for an event."""
-        if event.data == "[DONE]":
-            return ()
-        raw = parsed(event.data)
-        failure = _event_failure(event, raw, self._classify)
-        if failure is not None:
-            self.done = True
-            return (Chunk(failure=failure),)
-        self._started = True
-        kind = text(mapping(raw).get("type"))
+    def is_error(self, event: Event, raw: dict[str, object]) -> bool:
+        """Whether an event reports a failure."""
+        return text(raw.get("type")) in _RESPONSE_FAILS or super().is_error(event, raw)
+
+    def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
+        """One chunk for an event."""
+        self.started = True
+        kind = text(raw.get("type"))
         self.done = kind in _RESPONSE_ENDS
-        added = text(mapping(raw).get("delta")) if kind == "response.output_text.delta" else ""
+        added = text(raw.get("delta")) if kind == "response.output_text.delta" else ""
         usage = read_usage(self._usage, raw) if self.done else None
-        return (Chunk(data=mapping(raw), text=added, content=self.done or kind.endswith(".delta"), usage=usage),)
-
-    def ending(self) -> Failure | None:
-        """Whether the stream stopped before its end."""
-        if not self._started:
-            return Failure(kind=Kind.EMPTY, status=200, message="the stream held no answer", billed=True)
-        return None if self.done else broken_off()
-
-
-def broken_off() -> Failure:
-    return Failure(kind=Kind.NETWORK, status=200, message="the stream broke off before its end", billed=True)
-
-
-def _event_failure(event: Event, raw: object, classify: Classify) -> Failure | None:
-    if isinstance(raw, NotJSON) or not isinstance(raw, dict):
-        return Failure(kind=Kind.MALFORMED, status=200, message="an event of the stream is not JSON", billed=True)
-    failed = event.name == "error" or carries_error(raw) or text(raw.get("type")) in _RESPONSE_FAILS
-    return classify(raw) if failed else None
+        return (Chunk(data=raw, text=added, content=self.done or kind.endswith(".delta"), usage=usage),)

@@ -62,9 +62,19 @@ def find(path: Path, value: object) -> Iterator[object]:
         yield from find(rest, inner)
 
 
-def first(path: Path, value: object) -> object:
-    """The first value at a path that is not null, or None."""
-    return next((found for found in find(path, value) if found is not None), None)
+def first(path: Path, whole: object) -> object:
+    """The first value at a path that is not null, or None. Usage is read often: without `[*]` it walks straight."""
+    value = whole
+    for step in path:
+        if isinstance(step, Each):
+            return next((found for found in find(path, whole) if found is not None), None)
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list | tuple) and isinstance(step, int) and -len(value) <= step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
 
 
 def _inside(step: Step, value: object) -> Iterator[object]:

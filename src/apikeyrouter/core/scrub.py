@@ -17,7 +17,8 @@ _LABELLED: Final = re.compile(
     r"(?:\s+provided|\s+is|\s+was)?\s*[:=]\s*)[\"'`]?(?:bearer\s+)?[^\s\"'`,;)}\]]+[\"'`]?"
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=*-]{6,}")
-_MASKED: Final = re.compile(r"[\w.~+/=-]*(?:\*{2,}|[•·●]{2,}|(?<=\w)(?:\.{3}|…)(?=\w))[\w.~+/=*-]*")
+_WORD: Final = re.compile(r"[\w.~+/=*•·●…-]{3,}")
+_MASK: Final = re.compile(r"\*{2}|[•·●]{2}|\w(?:\.{3}|…)\w")
 _PREFIXED: Final = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|csk|fw|tgp|hf|pplx|AIza|ya29|AKIA|ASIA|ghp|glpat|r8|nvapi|key|co|or)[-_.]?(?=[\w.-]*\d)[\w-]{16,}"
 )
@@ -31,7 +32,7 @@ def scrub(text: str, secret: str | None = None) -> str:
     clean = text.replace(secret, HIDDEN) if secret else text
     clean = _LABELLED.sub(rf"\1{HIDDEN}", clean)
     clean = _BEARER.sub(rf"\1 {HIDDEN}", clean)
-    clean = _MASKED.sub(HIDDEN, clean)
+    clean = _WORD.sub(_unless_masked, clean)
     clean = _PREFIXED.sub(HIDDEN, clean)
     return _RUN.sub(_unless_a_name, clean)
 
@@ -48,6 +49,10 @@ def _beginning(text: str) -> str:
     if len(text) <= 8 * MAX_MESSAGE:
         return text
     return text[: 8 * MAX_MESSAGE].rpartition(" ")[0]
+
+
+def _unless_masked(found: re.Match[str]) -> str:
+    return HIDDEN if _MASK.search(found.group()) else found.group()
 
 
 def _unless_a_name(found: re.Match[str]) -> str:
