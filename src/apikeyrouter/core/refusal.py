@@ -1,7 +1,8 @@
 """Which error a decision without a choice becomes, and its sentence.
 
 Rules removed all: PolicyViolation. State, capability or model left none: NoEligibleKeys. Some are left but none has
-room in time: QuotaExhausted with the time the first one will. All lack money: BudgetExceeded.
+room in time: QuotaExhausted with the time the first one will. All lack money (and nobody only waits for a breaker):
+BudgetExceeded.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def refusal(d: Decision, *, known: tuple[str, ...] = ()) -> RoutingError:
     quota = [r for r in rejected if r.code in (why.QUOTA, "throttled", "exhausted", "recovering", "in_flight")]
     if quota or any(count for _, count, _ in d.parked):
         return _no_room(d, quota)
-    if money:
+    if money and not any(r.code == why.BREAKER for r in rejected):
         return _no_money(d, money[0])
     if any(r.code == why.POLICY for r in rejected):
         return _forbidden(d, [r for r in rejected if r.code == why.POLICY])
