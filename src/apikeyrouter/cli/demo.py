@@ -11,6 +11,7 @@ from apikeyrouter.cli.output import Output
 from apikeyrouter.cli.page import Line, Page, Table, bar, count, dollars
 from apikeyrouter.demo import KeyRow, Plan, PoolRow, Report, Snapshot, Stage, play
 from apikeyrouter.demo.report import MOST_THROTTLED
+from apikeyrouter.summary import PoolStatus
 
 SAY_EVERY_S = 5.0
 EVENTS_SHOWN = 14
@@ -67,31 +68,31 @@ def line(now: Snapshot) -> str:
 
 
 def moving(now: Snapshot) -> Page:
-    """How it goes, as a page that is redrawn."""
+    """How it goes, as a page that is redrawn; it fits a small terminal."""
+    levels = {pool.id: bar(_left(pool), 8) for pool in now.state.pools}
     rows = [
         (
             key.id,
             key.pools[-1],
-            str(key.state),
+            levels[key.pools[-1]],
             str(now.tally.requests[key.id]),
             count(now.tally.tokens[key.id]),
             str(now.tally.throttled[key.id]),
             str(now.tally.failed[key.id]),
+            str(key.state),
         )
         for key in now.state.keys
     ]
-    levels = [(pool.id, bar(_left(pool)), str(pool.state)) for pool in now.state.pools]
+    columns = ("key", "pool", "quota left", "requests", "tokens", "429s", "failed", "state")
     return [
         Line(f"{bar(now.served / now.requests, 40)}   {now.under_way} under way   {now.elapsed_s:.0f} s", "title"),
-        Table(("key", "pool", "state", "requests", "tokens", "429s", "failed"), rows, right=frozenset({3, 4, 5, 6})),
-        Table(("pool", "quota left", "state"), levels),
+        Table(columns, rows, right=frozenset({3, 4, 5, 6})),
         *(Line(note, "dim") for note in now.tally.notes[-4:]),
     ]
 
 
-def _left(pool: object) -> float:
-    windows = getattr(pool, "windows", ())
-    return min((max(0.0, w.remaining) / w.limit for w in windows if w.limit), default=1.0)
+def _left(pool: PoolStatus) -> float:
+    return min((max(0.0, w.remaining) / w.limit for w in pool.windows if w.limit), default=1.0)
 
 
 def report_page(r: Report) -> Page:
@@ -101,6 +102,7 @@ def report_page(r: Report) -> Page:
     return [
         _keys(r),
         _pools(r),
+        _sharing(r),
         _budgets(r),
         Line("What happened", "title"),
         *([Line(f"  ({more} earlier changes)", "dim")] if more else []),
@@ -127,14 +129,26 @@ def _key(row: KeyRow) -> tuple[str, ...]:
 
 
 def _pools(r: Report) -> Table:
-    columns = ("pool", "whose", "quota left now", "least left", "of", "state")
+    columns = ("pool", "keys", "quota left", "least left", "of", "state")
     return Table(columns, [_pool(row) for row in r.pools if row.keys], "Quotas")
 
 
+def _sharing(r: Report) -> Line:
+    """What the demonstration is about: keys are not quota."""
+    shared = ", ".join(f"{len(row.keys)} keys of {row.id} = 1 quota" for row in r.pools if len(row.keys) > 1)
+    return Line(f"{shared}: what stops one key stops its pool.\n")
+
+
 def _pool(row: PoolRow) -> tuple[str, ...]:
-    keys = f"{' '.join(row.keys)}: {len(row.keys)} keys of {row.id} = 1 quota" if len(row.keys) > 1 else row.keys[0]
     now = bar(row.remaining / row.limit if row.limit else 1.0)
-    return (row.id, keys, now, f"{row.lowest:.0%}", f"{count(row.limit)} {row.window.partition('/')[0]}", row.state)
+    return (
+        row.id,
+        " ".join(row.keys),
+        now,
+        f"{row.lowest:.0%}",
+        f"{count(row.limit)} {row.window.partition('/')[0]}",
+        row.state,
+    )
 
 
 def _budgets(r: Report) -> Table:

@@ -67,7 +67,7 @@ def worst(findings: list[Finding]) -> Grade:
 
 
 def page_of(findings: list[Finding]) -> tuple[Page, dict[str, object]]:
-    rows = [(f.grade, f.subject, f.text + (f"; {f.mend}" if f.mend else "")) for f in findings]
+    rows = [(f.grade, f.subject, f.text.rstrip(".") + (f"; {f.mend}" if f.mend else "")) for f in findings]
     problems = sum(f.grade == "problem" for f in findings)
     warnings = sum(f.grade == "warning" for f in findings)
     verdict = f"{problems} problems, {warnings} warnings." if problems or warnings else "All is well."

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from importlib.util import find_spec
 from typing import TextIO
 
 from apikeyrouter.cli.codes import CONFIGURATION, FAILED, FAULT, INTERRUPTED, MISSING
@@ -43,15 +44,16 @@ class Output:
 
     @property
     def terminal(self) -> bool:
-        """Whether a person is looking."""
-        return not self.as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        """Whether a person is looking, and there is something to draw with."""
+        looking = not self.as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        return looking and find_spec("rich") is not None
 
     def show(self, page: Page, data: Data) -> None:
         """The page, or with --json the data."""
         if self.as_json:
             sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=_plain_value) + "\n")
         elif self.terminal:
-            from apikeyrouter.cli.screen import draw
+            from apikeyrouter.cli.screen import draw  # Rich only for somebody who looks
 
             draw(page, sys.stdout)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, TextIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table as RichTable
@@ -68,10 +69,16 @@ def _text(line: Line) -> Text:
 
 def _table(table: Table) -> RichTable:
     drawn = RichTable(
-        title=table.title or None, title_justify="left", title_style="bold", show_header=any(table.columns)
+        title=table.title or None,
+        title_justify="left",
+        title_style="bold",
+        show_header=any(table.columns),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for i, name in enumerate(table.columns):
-        drawn.add_column(name, justify="right" if i in table.right else "left")
+        drawn.add_column(name, justify="right" if i in table.right else "left", overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell, style=_STATES.get(cell, "")) for cell in row))
     return drawn

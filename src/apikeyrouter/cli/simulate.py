@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from apikeyrouter.simulator import Organisation, World, serve
@@ -28,7 +29,8 @@ def simulate(world: World, host: str, port: int, seconds: float | None, announce
             announce(url)
             await (asyncio.Event().wait() if seconds is None else asyncio.sleep(seconds))
 
-    asyncio.run(run())
+    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+        asyncio.run(run())
 
 
 def data(world: World, url: str) -> dict[str, object]:
@@ -52,7 +54,7 @@ def configuration(world: World, url: str) -> str:
     """A configuration for the world served at `url`; its keys are made up, so they stand in the file."""
     organisations = [org.spec for org in world.organisations.values()]
     spoken = dict.fromkeys(org.dialect for org in organisations)
-    lines = ["providers:"]
+    lines = ["# Simulated providers (`apikeyrouter simulate`); the keys are made up and open nothing.", "providers:"]
     for dialect in spoken:
         if dialect == "plain":
             lines.append(_GEOCODER.format(url=url).rstrip("\n"))
