@@ -48,11 +48,15 @@ class Lines(JSONReader):
 
     def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
         self.started, self.done = True, "tokens" in raw
-        tokens, line = raw.get("tokens"), str(raw.get("line", ""))
-        usage = (
-            Usage(input_tokens=tokens["read"], output_tokens=tokens["written"]) if isinstance(tokens, dict) else None
-        )
-        yield Chunk(data=raw, text=line, content=bool(line), usage=usage)
+        line = str(raw.get("line", ""))
+        yield Chunk(data=raw, text=line, content=bool(line), usage=counted(raw.get("tokens")))
+
+
+def counted(tokens: object) -> Usage | None:
+    """Usage out of the provider's count."""
+    if not isinstance(tokens, dict):
+        return None
+    return Usage(input_tokens=tokens["read"], output_tokens=tokens["written"])
 
 
 async def main() -> None:

@@ -7,6 +7,7 @@ unknown and therefore good. Nothing here touches the network.
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from apikeyrouter.adapters.dialect import Dialect, dialect
@@ -70,9 +71,9 @@ class BaseAdapter:
             known = ", ".join(sorted(self.capabilities.operations))
             raise InvalidRequestError(f"operation '{operation}' is not offered here; use one of {known}")
 
+    @abstractmethod
     async def send(self, call: Call) -> Answer:
         """One attempt; what the provider does comes back as a value."""
-        raise NotImplementedError
 
     async def stream(self, call: Call) -> ChunkStream:
         """Refuses, unless a subclass streams."""

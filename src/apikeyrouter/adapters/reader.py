@@ -6,6 +6,7 @@ A dialect's reader subclasses `JSONReader` and writes `chunks`; it sets `started
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 
 from apikeyrouter.adapters.jsonhttp import carries_error, parsed
@@ -40,9 +41,9 @@ class JSONReader:
             return self._failed(self.classify(raw))
         return self.chunks(event, raw)
 
+    @abstractmethod
     def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
         """The chunks of an event that is no error."""
-        raise NotImplementedError
 
     def is_error(self, event: Event, raw: dict[str, object]) -> bool:
         """Whether an event reports a failure."""
