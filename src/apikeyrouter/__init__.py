@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from apikeyrouter.core.score import Objective
     from apikeyrouter.core.window import Limit
     from apikeyrouter.credentials import Secret
-    from apikeyrouter.dispatch import Reply, RoutingMetadata
     from apikeyrouter.errors import (
         ApiKeyRouterError,
         AuthenticationError,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     )
     from apikeyrouter.facade import ApiKeyRouter
     from apikeyrouter.ports import Adapter, Answer, Call, Chunk
+    from apikeyrouter.reply import Reply, RoutingMetadata
     from apikeyrouter.settings import Settings
     from apikeyrouter.summary import StateSummary
 
@@ -72,7 +72,6 @@ _HOMES: Final = {
     "apikeyrouter.core.score": ("Objective",),
     "apikeyrouter.core.window": ("Limit",),
     "apikeyrouter.credentials": ("Secret",),
-    "apikeyrouter.dispatch": ("Reply", "RoutingMetadata"),
     "apikeyrouter.errors": (
         "ApiKeyRouterError",
         "AuthenticationError",
@@ -101,6 +100,7 @@ _HOMES: Final = {
     ),
     "apikeyrouter.facade": ("ApiKeyRouter",),
     "apikeyrouter.ports": ("Adapter", "Answer", "Call", "Chunk"),
+    "apikeyrouter.reply": ("Reply", "RoutingMetadata"),
     "apikeyrouter.settings": ("Settings",),
     "apikeyrouter.summary": ("StateSummary",),
 }

@@ -9,122 +9,45 @@ keys of a provider, and no success there, blames the provider. A stream may chan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, cast
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease, Settlement
 from apikeyrouter.core.model import OUTPUT, Request, Usage, dollars
-from apikeyrouter.core.retry import BACKS_OFF, Attempts, Failover, Next, RetryBudget, RetrySettings, backoff
+from apikeyrouter.core.retry import (
+    BACKS_OFF,
+    OUTCOME_UNKNOWN,
+    Attempts,
+    Failover,
+    Next,
+    RetryBudget,
+    RetrySettings,
+    backoff,
+)
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.errors import (
-    AuthenticationError,
     ConfigurationError,
     InvalidRequestError,
     MissingConfigurationError,
     ProviderError,
-    ProviderTimeoutError,
-    RateLimitError,
     RoutingError,
-    ServiceUnavailableError,
 )
 from apikeyrouter.once import Once, mark_of, weight_of
 from apikeyrouter.ports import Adapter, Answer, Body, Call, ChunkStream
+from apikeyrouter.reply import FailedAttempt, Reply, RoutingMetadata, error_of, metadata_of
 from apikeyrouter.router import Router
 from apikeyrouter.waiting import WaitingRooms
 
 if TYPE_CHECKING:
     from apikeyrouter.streaming import RoutedStream
 
+__all__ = ["Dispatcher", "Errand", "FailedAttempt", "Reply", "RoutingMetadata", "metadata_of"]
+
 _JUDGED_LATE: Final = frozenset({Kind.UNAUTHENTICATED})
-_ERRORS: Final[Mapping[Kind, type[ProviderError]]] = {
-    Kind.RATE_LIMITED: RateLimitError,
-    Kind.SLOW_DOWN: RateLimitError,
-    Kind.QUOTA_EXHAUSTED: RateLimitError,
-    Kind.NO_MONEY: RateLimitError,
-    Kind.IN_FLIGHT_MONEY: RateLimitError,
-    Kind.NOT_ON_PLAN: RateLimitError,
-    Kind.TOO_LARGE_FOR_POOL: RateLimitError,
-    Kind.UNAUTHENTICATED: AuthenticationError,
-    Kind.FORBIDDEN: AuthenticationError,
-    Kind.TIMEOUT: ProviderTimeoutError,
-    Kind.TOO_LONG: InvalidRequestError,
-    Kind.CONTENT: InvalidRequestError,
-    Kind.INVALID: InvalidRequestError,
-    Kind.MODEL_NOT_FOUND: InvalidRequestError,
-}
-
-
 BOUND_OF: Final = {"chat": "max_completion_tokens", "responses": "max_output_tokens"}
 """What a body calls the most tokens of an answer, where it is not max_tokens."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedAttempt:
-    """An attempt that came to nothing; `status` is the provider's own, None when none came."""
-
-    key: str
-    provider: str
-    kind: Kind
-    status: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingMetadata:
-    """How a reply came about. `cost` in dollars, None where the price is unknown; `failed` attempts in their order."""
-
-    key_used: str
-    provider: str
-    model: str
-    cost: Decimal | None
-    decision_id: str
-    request_id: str | None
-    correlation_id: str | None
-    attempts: int
-    waited_s: float
-    failed: tuple[FailedAttempt, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A successful answer: `content` text or parsed JSON, `body` in canonical shape, `raw` as the provider said it."""
-
-    content: object
-    usage: Usage | None
-    body: object
-    raw: object
-    headers: Mapping[str, str] = field(repr=False)
-    metadata: RoutingMetadata
-
-
-def error_of(failure: Failure, lease: Lease, attempts: Attempts) -> ProviderError:
-    """The exception a failure becomes when it leaves the router."""
-    kind = _ERRORS.get(failure.kind, ServiceUnavailableError)
-    tried = f" after {attempts.count} attempts" if attempts.count > 1 else ""
-    status = f" with status {failure.status}" if failure.status else ""
-    said = f": {failure.message}" if failure.message else ""
-    spent = f"; its retry budget is used up, so {lease.provider} was not asked again"
-    more = spent if lease.provider in attempts.avoid_providers else ""
-    return kind(
-        f"{lease.provider} failed{status} ({failure.kind}) for key {lease.key_id}{tried}{said}{more}",
-        status=failure.status,
-        retry_after=failure.retry_after,
-        details={
-            "kind": str(failure.kind),
-            "blame": str(failure.blame),
-            "provider": lease.provider,
-            "key": lease.key_id,
-            "decision_id": lease.decision.id,
-            "attempts": attempts.count,
-            "failed": [{"key": k, "provider": p, "kind": str(f.kind), "status": f.status} for k, p, f in attempts.failed],
-        },
-    )
-
-
-def tried_by(attempts: Attempts) -> tuple[FailedAttempt, ...]:
-    """The attempts of a request that failed so far."""
-    return tuple(FailedAttempt(key=k, provider=p, kind=f.kind, status=f.status) for k, p, f in attempts.failed)
 
 
 class Errand:
@@ -224,9 +147,13 @@ class Errand:
             settings=self._retry_settings(lease),
             elsewhere=any(c.deployment.provider != lease.provider for c in lease.decision.roster.candidates),
         )
+        more = ""
+        if self._may_be_done(lease, failure):
+            step = Next.STOP
+            more = f"; it may have been carried out, and '{self.request.operation}' is not to be done twice"
         if step is Next.ANY:
             self._pay(lease.provider)
-        self.last = error_of(failure, lease, self.attempts)
+        self.last = error_of(failure, lease, self.attempts, more)
         self._charge(lease, failure)
         pause = self._pause(lease, failure)
         if step is Next.STOP or pause >= self.left:
@@ -244,6 +171,13 @@ class Errand:
         if actions.failover is not None:
             settings = replace(settings, failover=cast(Failover, actions.failover))
         return settings
+
+    def _may_be_done(self, lease: Lease, failure: Failure) -> bool:
+        """Whether trying again could do twice what its provider's description does not call idempotent."""
+        if not failure.sent or failure.kind not in OUTCOME_UNKNOWN:
+            return False
+        safe = self.adapter(lease).capabilities.custom.get("idempotent")
+        return isinstance(safe, frozenset) and self.request.operation not in safe
 
     def _charge(self, lease: Lease, failure: Failure) -> None:
         """An attempt whose outcome is unknown counts against max_cost: it may have been billed."""
@@ -361,19 +295,3 @@ class Dispatcher:
         from apikeyrouter.streaming import RoutedStream  # streaming builds on Errand
 
         return RoutedStream(Errand(self, request, body, measure, timeout, wait=wait))
-
-
-def metadata_of(attempts: Attempts, lease: Lease, cost: int | None) -> RoutingMetadata:
-    decision = lease.decision
-    return RoutingMetadata(
-        key_used=lease.key_id,
-        provider=lease.provider,
-        model=lease.model,
-        cost=None if cost is None else dollars(cost),
-        decision_id=decision.id,
-        request_id=decision.request_id,
-        correlation_id=decision.correlation_id,
-        attempts=attempts.count + 1,
-        waited_s=decision.waited_s,
-        failed=tried_by(attempts) if attempts.failed else (),
-    )

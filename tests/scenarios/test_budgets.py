@@ -157,3 +157,11 @@ async def test_a_stream_is_held_and_settled_like_a_request(opened: Opener) -> No
     assert status(stage).held == 0
     assert stream.metadata is not None
     assert status(stage).spent == stream.metadata.cost
+
+
+async def test_a_reply_tells_how_its_budgets_stand(opened: Opener) -> None:
+    stage = await with_budget(opened, limit="0.15")
+    reply = await stage.router.route(costly(output=5_000))
+    (told,) = reply.metadata.budget_status
+    assert (told.scope, told.limit, told.held) == ("global", Decimal("0.15"), 0)
+    assert told.spent == reply.metadata.cost

@@ -18,7 +18,7 @@ from apikeyrouter.core.escrow import HUGE, Crossing, Node, Saved
 from apikeyrouter.core.model import Tags, dollars
 from apikeyrouter.errors import InvalidConfigurationError
 
-__all__ = ["HUGE", "Budget", "BudgetStatus", "BudgetTree", "Crossing", "Node", "Saved"]
+__all__ = ["HUGE", "Budget", "BudgetStatus", "BudgetTree", "Crossing", "Node", "Saved", "status_of"]
 
 _ALL_THE_ROOM: Final[tuple[int, Node | None]] = (HUGE, None)
 MAX_INSTANCES: Final = 10_000
@@ -248,6 +248,11 @@ class BudgetTree:
         for budget in self.budgets:
             if not budget.each:
                 self._node(budget, budget.kind, budget.subject, now)
+
+
+def status_of(nodes: Path) -> tuple[BudgetStatus, ...]:
+    """Counters as they stand, for a person."""
+    return tuple([_status(node, None) for node in nodes])
 
 
 def _idle(node: Node, now: float) -> bool:

@@ -61,6 +61,8 @@ STOPPED: Final = frozenset(
     {Kind.RATE_LIMITED, Kind.SLOW_DOWN, Kind.QUOTA_EXHAUSTED, Kind.NO_MONEY, Kind.IN_FLIGHT_MONEY}
 )
 """Refusals that stop the pool for a time of its own; after it the pool may be asked again."""
+OUTCOME_UNKNOWN: Final = frozenset({Kind.SERVER_ERROR, Kind.TIMEOUT, Kind.NETWORK, Kind.MALFORMED, Kind.EMPTY})
+"""Failures after which nobody knows whether the request was carried out, if it left at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
