@@ -305,7 +305,8 @@ class Registry:
 
     def _compile(self, ticket: Ticket, now: float) -> Roster:
         model, provider, operation, needs, tenant, among = ticket
-        pinned = bool(among or provider or model in self.aliases or model.partition("/")[0] in self.providers)
+        head, slash, _ = model.partition("/")
+        pinned = bool(among or provider or model in self.aliases or (slash and head in self.providers))
         candidates: list[Candidate] = []
         excluded: list[Excluded] = []
         for key, target in self._asked(model, provider, among):
