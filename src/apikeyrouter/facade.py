@@ -23,6 +23,7 @@ from apikeyrouter.core.policy import Policy
 from apikeyrouter.core.price import PriceBook
 from apikeyrouter.core.rehearsal import Impact
 from apikeyrouter.core.score import Objective
+from apikeyrouter.core.scrub import scrub
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.credentials import Secret
 from apikeyrouter.enrolment import Enrolment, KeyOptions
@@ -167,7 +168,7 @@ class ApiKeyRouter:
             key
             for key in registry.keys.values()
             if (provider is None or key.provider == provider)
-            and (state is None or key.shown(p.state for p in registry.pools_of(key)) == state)
+            and (state is None or registry.state_of(key) == state)
             and all(key.tags.get(name) == value for name, value in tags.items())
         ]
 
@@ -259,7 +260,7 @@ class ApiKeyRouter:
         found = self._router.decisions.get(decision_id)
         if found is None:
             kept = self._router.settings.explain_keep
-            raise DecisionNotFoundError(f"Decision '{decision_id}' is not among the last {kept:,} kept in memory.")
+            raise DecisionNotFoundError(f"Decision '{scrub(decision_id)}' is not among the last {kept:,} kept.")
         return found
 
     async def configure_policy(self, policy: Policy, *, dry_run: bool = False) -> Impact:

@@ -15,12 +15,13 @@ from typing import Final
 
 from apikeyrouter.core.breaker import Breaker, BreakerSettings
 from apikeyrouter.core.budget import BudgetTree
-from apikeyrouter.core.key import Key
+from apikeyrouter.core.key import RANK, Key, State
 from apikeyrouter.core.model import Among, Capabilities
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.price import Price, PriceBook
 from apikeyrouter.core.redeclare import redeclare
 from apikeyrouter.core.roster import Candidate, Deployment, Excluded, Roster
+from apikeyrouter.core.scrub import scrub
 from apikeyrouter.core.stats import Latency, Reliability
 from apikeyrouter.core.window import Limit
 from apikeyrouter.errors import (
@@ -115,9 +116,12 @@ class Registry:
         self.changed()
 
     def add_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
-        """Declare a pool; repeating equal limits changes nothing, other limits are an error."""
+        """Declare a pool; repeating equal limits changes nothing, other limits are an error while it is in use."""
         known = self.pool_limits.get(name)
         if known is not None and limits and known and known != limits:
+            if name not in self.declared and not any(name in key.pools for key in self.keys.values()):
+                self.change_pool(name, limits, now)
+                return
             raise InvalidConfigurationError(
                 f"Pool '{name}' already has other limits ({len(known)} of them); state them once, on the pool."
             )
@@ -157,7 +161,7 @@ class Registry:
         if key.provider not in self.providers:
             known = ", ".join(sorted(self.providers)) or "none yet"
             raise ProviderNotFoundError(
-                f"Key '{key.id}' names provider '{key.provider}', which is not registered (known: {known}); "
+                f"Key '{key.id}' names provider '{scrub(key.provider)}', which is not registered (known: {known}); "
                 f"register the provider first."
             )
         if key.id in self.keys:
@@ -219,7 +223,7 @@ class Registry:
     def key(self, name: str) -> Key:
         found = self.keys.get(name)
         if found is None:
-            raise KeyNotFoundError(f"No key is called '{name}'; list_keys() has the {len(self.keys)} that are.")
+            raise KeyNotFoundError(f"No key is called '{scrub(name)}'; list_keys() has the {len(self.keys)} that are.")
         return found
 
     def pools_of(self, key: Key, model: str | None = None) -> tuple[Pool, ...]:
@@ -232,6 +236,17 @@ class Registry:
                 if model is None or not limits or not limits[0].models or _matches(model, limits[0].models)
             ]
         return tuple(found)
+
+    def state_of(self, key: Key) -> State:
+        """What a person sees: the key's own trouble, else that of its worst pool, since a request needs them all.
+
+        A pool with limits of its own for some models is as good as its best part: other models are still served.
+        """
+        best = (
+            min((self.pools[part].state for part in _by_models(name, self.pool_limits[name])), key=RANK.__getitem__)
+            for name in key.pools
+        )
+        return key.shown([max(best, key=RANK.__getitem__, default=State.AVAILABLE)])
 
     def deployment(self, provider: str, model: str, now: float) -> Deployment:
         found = self.deployments.get((provider, model))
@@ -263,7 +278,7 @@ class Registry:
         if provider is not None:
             if provider not in self.providers:
                 known = ", ".join(sorted(self.providers)) or "none yet"
-                raise ProviderNotFoundError(f"Provider '{provider}' is not registered; known: {known}.")
+                raise ProviderNotFoundError(f"Provider '{scrub(provider)}' is not registered; known: {known}.")
             return ((provider, model.removeprefix(f"{provider}/")),)
         if model in self.aliases:
             return self.aliases[model]
