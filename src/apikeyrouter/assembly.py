@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,7 +15,7 @@ from apikeyrouter.config import Config, load
 from apikeyrouter.core.price import PriceBook
 from apikeyrouter.core.score import Objective
 from apikeyrouter.errors import InvalidConfigurationError
-from apikeyrouter.reload import fill, policies_of
+from apikeyrouter.reload import fill
 
 if TYPE_CHECKING:
     from apikeyrouter.facade import ApiKeyRouter
@@ -38,7 +37,7 @@ def from_config(cls: type[ApiKeyRouter], source: Source, **overrides: object) ->
         "state": config.state,
         "settings": config.settings,
         "budgets": config.budgets,
-        "policies": policies_of(config),
+        "policies": config.policies,
         **{name: overrides[name] for name in overrides if name in fixed},
     }
     arguments["objective"] = Objective.of(arguments["objective"])
@@ -53,5 +52,5 @@ def from_config(cls: type[ApiKeyRouter], source: Source, **overrides: object) ->
 
 def _check_parts(config: Config) -> None:
     """What a file may ask for and this version cannot give is said, not passed over."""
-    if config.audit is not None and find_spec("apikeyrouter.audit") is None:
+    if config.audit is not None:
         raise InvalidConfigurationError("`audit` is not part of this version; take it out of the file.")

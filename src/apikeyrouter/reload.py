@@ -80,7 +80,7 @@ def apply(router: ApiKeyRouter, config: Config) -> Change:
     filled = router.filled or Filled(Config())
     step = _Step(router.enrolment, filled.config, config, filled.fixed)
     step.check()
-    book = router.policing.prepare(policies_of(config)) if step.policies_changed else None
+    book = router.policing.prepare(step.policies(router.policing.policies)) if step.policies_changed else None
     engine = router.enrolment.router
     with engine.lock:
         step.providers()
@@ -94,11 +94,6 @@ def apply(router: ApiKeyRouter, config: Config) -> Change:
     router.filled = Filled(config, filled.fixed)
     router.enrolment.woken()
     return step.change
-
-
-def policies_of(config: Config) -> tuple[Policy, ...]:
-    """The policies of a file; PolicyEntry keeps them as they were written."""
-    return tuple(Policy.of(entry.id, entry.rule) for entry in config.policies)
 
 
 class _Step:
@@ -140,6 +135,11 @@ class _Step:
                 problems.append(f"keys.{name}: its material is registered by hand as key '{owner}'; keep one of them")
         if problems:
             raise InvalidConfigurationError("; ".join(problems), problems=tuple(problems))
+
+    def policies(self, in_force: Iterable[Policy]) -> tuple[Policy, ...]:
+        """The file's policies, and those that were made by hand."""
+        filed = {policy.id for policy in (*self.old.policies, *self.new.policies)}
+        return (*(policy for policy in in_force if policy.id not in filed), *self.new.policies)
 
     # -- what may not -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from apikeyrouter import Budget, Limit, RetrySettings, Settings
+from apikeyrouter import Budget, Limit, Policy, RetrySettings, Settings
 from apikeyrouter.config import AuditEntry, Config, load
 
 Loader = Callable[..., Config]
@@ -128,7 +128,7 @@ prices:
   llama*: free
 models: {fast: [openai/gpt-4o-mini, claude/claude-haiku-4-5], one: openai/gpt-4o}
 objective: {cost: 0.6, constraints: {max_cost: 0.05 USD}}
-policies: {p: {when: "true", deny: yes}}
+policies: {p: {when: "true", deny: {id: k1}, scope: "tenant:acme"}}
 audit: sqlite:///audit.db
 retention: {decisions: 30d, requests: 1w}
 settings: {timeout: 30, attempts: 5, default_max_output: 500, failover: same_provider, backoff: 200ms}
@@ -152,7 +152,7 @@ settings: {timeout: 30, attempts: 5, default_max_output: 500, failover: same_pro
     ]
     assert config.aliases == {"fast": ("openai/gpt-4o-mini", "claude/claude-haiku-4-5"), "one": ("openai/gpt-4o",)}
     assert config.objective.constraints.max_cost == 50_000_000
-    assert config.policies[0].rule == {"when": "true", "deny": True}
+    assert config.policies == (Policy(id="p", when="true", deny={"id": "k1"}, scope="tenant:acme"),)
     assert config.audit == AuditEntry(
         url="sqlite:///audit.db", retention={"decisions": 2_592_000.0, "requests": 604_800.0}
     )

@@ -174,7 +174,7 @@ ONE: list[tuple[str, str]] = [
     ("objective: {cost: much}", "1: objective.cost: The weight of 'cost' is 'much'; it must be a number."),
     (
         "objective: {constraints: {max_cost: 5 EUR}}",
-        "1: objective.constraints.max_cost: max_cost '5 EUR' is not in USD, the only currency prices are kept in.",
+        "1: objective.constraints.max_cost: max_cost is in EUR; amounts are in USD only, so convert it.",
     ),
     ("settings: {timeout: soon}", "1: settings.timeout: is 'soon'; write seconds, or a time such as 90s, 1m30s or 30d"),
     ("settings: {attempts: 0}", "1: settings.attempts: is 0; write a whole number of at least 1"),
@@ -190,6 +190,27 @@ ONE: list[tuple[str, str]] = [
         "1: retention: says how long facts are kept, but there is no `audit` that keeps any; add one",
     ),
     ("proxy: {port: 70000}", "1: proxy.port: is 70000; a port is at most 65535"),
+    # policies
+    (
+        "policies:\n  a:\n    when: request.tags.region ==\n    deny: {id: k}",
+        "3: policies.a.when: Policy 'a', when, line 1, column 24: mismatched input end.",
+    ),
+    (
+        "policies:\n  a:\n    scope: tenant\n    deny: {id: k}",
+        (
+            "3: policies.a.scope: Policy 'a' has the unknown scope 'tenant'; use default, global, provider, model, "
+            "route, tenant, user, request, such as tenant:NAME."
+        ),
+    ),
+    (
+        "policies:\n  a:\n    deny: {id: k}\n    timezone: Mars",
+        "4: policies.a.timezone: Policy 'a' has the unknown time zone 'Mars'; use a name such as Europe/Berlin.",
+    ),
+    (
+        "policies:\n  a:\n    actions: {max_attempts: 0}",
+        "3: policies.a.actions: Policy 'a' has max_attempts 0; it is a whole number from 1 to 20.",
+    ),
+    ("policies: {a: {deny: {id: k}, scope: [x]}}", "1: policies.a.scope: is a list; write a text such as scope"),
     # YAML itself
     ("pools: {a: }\npools: {b: }", "2: pools: is given twice, first on line 1; keep one"),
     ("a: &a {b: *a}", "1: a.b: an anchor contains itself, or multiplies without end; write it out"),

@@ -14,6 +14,8 @@ from apikeyrouter import (
     BudgetExceededError,
     InvalidConfigurationError,
     KeyNotFoundError,
+    Policy,
+    PolicyViolationError,
     QuotaExhaustedError,
     Request,
     Usage,
@@ -160,6 +162,16 @@ def test_what_was_made_by_hand_stays() -> None:
     assert router.preview(Request(model="by-hand", input_tokens=1, max_output_tokens=1)).model == "gpt-4o"
     router.acquire(REQUEST)
     assert [status.id for status in router.budget_status()] == ["mine"]
+
+
+async def test_policies_of_the_file_come_and_go_and_those_by_hand_stay(router: ApiKeyRouter) -> None:
+    await router.configure_policy(Policy(id="hand", deny={"id": "k1"}))
+    reload(router, {**BASE, "policies": {"file": {"deny": {"id": "k2"}}}})
+    assert [policy.id for policy in router.policing.policies] == ["hand", "file"]
+    with pytest.raises(PolicyViolationError):
+        router.acquire(REQUEST)
+    reload(router, BASE)
+    assert router.acquire(REQUEST).key_id == "k2"
 
 
 def test_prices_by_hand_come_and_go(router: ApiKeyRouter) -> None:

@@ -1,4 +1,4 @@
-"""What decides in a configuration: the objective, aliases, policies, and the settings of routing, audit and servers."""
+"""What decides in a configuration: the objective, aliases, and the settings of routing, audit and servers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Final
 
-from apikeyrouter.config.model import AuditEntry, PolicyEntry
+from apikeyrouter.config.model import AuditEntry
 from apikeyrouter.config.reader import Reader
 from apikeyrouter.config.tree import Node
 from apikeyrouter.core.retry import RetrySettings
@@ -63,17 +63,6 @@ def read_aliases(reader: Reader, node: Node | None, providers: Collection[str]) 
             else:
                 reader.refer(each, provider, providers, "providers")
     return found
-
-
-def read_policies(reader: Reader, node: Node | None) -> tuple[PolicyEntry, ...]:
-    """Rules as they are written; core/policy.py checks what they say."""
-    example = "{eu-data: {when: \"request.tags.region == 'eu'\", require: \"key.tags.region == 'eu'\"}}"
-    return tuple(
-        PolicyEntry(
-            id=name, rule={word: child.plain() for word, child in reader.mapping(each, example).items()}, line=each.line
-        )
-        for name, each in reader.mapping(node, example).items()
-    )
 
 
 def read_settings(reader: Reader, node: Node | None) -> Settings:

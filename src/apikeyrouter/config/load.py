@@ -15,6 +15,7 @@ from apikeyrouter.config import choices, money
 from apikeyrouter.config.environ import Environ, Expansion, environ_for
 from apikeyrouter.config.keys import Look, join_pools, read_keys, read_pools
 from apikeyrouter.config.model import Config, KeyEntry
+from apikeyrouter.config.policies import read_policies
 from apikeyrouter.config.problems import failure
 from apikeyrouter.config.providers import read_providers
 from apikeyrouter.config.reader import Reader
@@ -69,7 +70,7 @@ def _read(reader: Reader, tree: Node, variables: Environ, look: Look) -> Config:
         pools=pools,
         keys=keys,
         budgets=budgets,
-        policies=choices.read_policies(reader, given.get("policies")),
+        policies=read_policies(reader, given.get("policies")),
         objective=choices.read_objective(reader, given.get("objective")),
         aliases=aliases,
         prices=money.read_prices(reader, given.get("prices"), providers),

@@ -12,6 +12,7 @@ from typing import Final
 
 from apikeyrouter.config.problems import Problem
 from apikeyrouter.core.budget import Budget
+from apikeyrouter.core.policy import Policy
 from apikeyrouter.core.score import DEFAULT, Objective
 from apikeyrouter.core.window import Limit
 from apikeyrouter.credentials import Secret
@@ -71,15 +72,6 @@ class PriceEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyEntry:
-    """A rule as it was written; core/policy.py knows what it means. `node_path` and `line` are for its sentences."""
-
-    id: str
-    rule: Mapping[str, object]
-    line: int | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """Where facts go. `block`: a reply waits for its commit. `retention` in seconds by kind."""
 
@@ -111,7 +103,7 @@ class Config:
     pools: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
-    policies: tuple[PolicyEntry, ...] = ()
+    policies: tuple[Policy, ...] = ()
     objective: Objective = DEFAULT
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     prices: tuple[PriceEntry, ...] = ()
