@@ -42,6 +42,10 @@ class LoopThread:
         finally:
             done.cancel()  # whoever is interrupted here does not leave the request running; nothing when it is done
 
+    def soon(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have a coroutine run on the other thread without waiting for it."""
+        asyncio.run_coroutine_threadsafe(work, self._started())
+
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
@@ -93,14 +97,17 @@ class SyncFace:
     def stream(self, body: Mapping[str, object], **options: Unpack[RouteOptions]) -> Generator[Chunk]:
         """Chunks as they come; closing the iterator closes and settles the stream."""
         _refuse_inside_a_loop("async for chunk in router.stream(...)")
-        return self._chunks(self._router.stream(body, **options))
+        return self.chunks(self._router.stream(body, **options))
 
-    def _chunks(self, stream: RoutedStream) -> Generator[Chunk]:
+    def chunks(self, stream: RoutedStream) -> Generator[Chunk]:
+        """A stream's chunks, for doors whose callers block by their own choice."""
         try:
             while (chunk := self._thread.wait_for(_next(stream))) is not None:
                 yield chunk
         finally:
-            if not _inside_a_loop():  # a forgotten iterator may be collected there; the stream then settles by itself
+            if _inside_a_loop():  # a forgotten iterator may be collected there
+                self._thread.soon(stream.aclose())
+            else:
                 self._thread.wait_for(stream.aclose())
 
     def close(self) -> None:

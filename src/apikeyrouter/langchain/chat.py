@@ -1,0 +1,330 @@
+"""`ChatApiKeyRouter`: a chat model of LangChain that is every key you own.
+
+What LangChain asks of a chat model, and nothing else: what sends is a line (native.py), what
+options mean is options.py's, tools and answers are tools.py's. One call is one run in the trace, however many attempts
+it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel, LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from pydantic import ConfigDict, Field, SecretStr
+
+from apikeyrouter.core.decision import Decision
+from apikeyrouter.errors import MissingConfigurationError
+from apikeyrouter.facade import ApiKeyRouter
+from apikeyrouter.langchain.native import NativeLine
+from apikeyrouter.langchain.options import PLACE, RoutingOptions, taken, taken_from
+from apikeyrouter.langchain.profiles import native_profile
+from apikeyrouter.langchain.tools import Method, Tool, asked_of, choice_of, parsed, tools_of
+
+OURS = "apikeyrouter"
+
+
+class ChatApiKeyRouter(BaseChatModel):
+    """Chat model over every key of a router.
+
+    Setup:
+        `pip install 'apikeyrouter[langchain]'`. Keys are the router's: in its configuration file, or registered by
+        hand. No partner package of LangChain is needed.
+
+    Key init args:
+        model: a model's name, `provider/model`, or an alias of the configuration.
+        router: the `ApiKeyRouter` that decides and sends; `from_config(path)` makes one.
+        temperature, max_tokens, stop: as everywhere; `model_kwargs` go into the body as they are.
+        objective, tenant, request_tags, max_cost, timeout: what every call is routed by, unless it says otherwise.
+        affinity: "thread" names the conversation (`configurable["thread_id"]`) to the router as its session.
+
+    Instantiate:
+        llm = ChatApiKeyRouter.from_config("apikeyrouter.yaml", model="fast", objective="cost")
+
+    Invoke:
+        llm.invoke("hello", config={"configurable": {"apikeyrouter": {"tenant": "acme"}}})
+
+    Stream:
+        for chunk in llm.stream("hello"): print(chunk.text, end="")
+
+    Async:
+        await llm.ainvoke("hello"); `astream`, `abatch` alike.
+
+    Tool calling:
+        llm.bind_tools([search]).invoke("...").tool_calls
+
+    Structured output:
+        llm.with_structured_output(Answer).invoke("...")
+
+    Token usage:
+        message.usage_metadata, in streams on the last chunk; input includes cache, output includes reasoning.
+
+    Response metadata:
+        message.response_metadata["apikeyrouter"]: key, provider, model, cost, decision_id, attempts, failed, waited_s.
+        `llm.explain(message)` is the decision.
+
+    Errors are of `apikeyrouter.langchain.errors`: ours, and langchain-core's neutral ones at the same time.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, extra="forbid")
+
+    model: str = Field(default="", alias="model_name")
+    router: ApiKeyRouter | None = Field(default=None, exclude=True, repr=False)
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
+    timeout: float | None = None
+    max_retries: int | None = Field(default=None, exclude=True)
+    """Accepted and ignored: how often is tried is the router's to say."""
+    streaming: bool = False
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    """Accepted and ignored: keys are the router's."""
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    objective: Any = None
+    tenant: str | None = None
+    request_tags: dict[str, str] | None = None
+    max_cost: Any = None
+    routing: RoutingOptions | None = Field(default=None, exclude=True, repr=False)
+    affinity: Literal["none", "thread"] = "thread"
+
+    # -- making -------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_config(cls, source: str | Path | Mapping[str, object], *, model: str, **fields: Any) -> Self:
+        """A model over the router of a configuration file (or of its parsed content).
+
+        Raises InvalidConfigurationError with every problem found.
+        """
+        return cls(router=ApiKeyRouter.from_config(source), model=model, **fields)
+
+    def with_routing(self, **options: Any) -> Self:
+        """The same model over the same router, with other routing options: still a chat model, unlike a binding.
+
+        `objective`, `tenant`, `user`, `tags`, `session`, `priority`, `max_cost`, `provider`, `timeout`, `wait`,
+        `request_id`, `correlation_id`. Raises InvalidRequestError for another name.
+        """
+        found = RoutingOptions.of(options, "with_routing()").over(self.routing or RoutingOptions())
+        return cast(Self, self.model_copy(update={"routing": found}))
+
+    def explain(self, message: AIMessage | str) -> Decision:
+        """The decision behind an answer (or of an id); str() of it says why, and why not the others."""
+        told = message if isinstance(message, str) else message.response_metadata.get(OURS, {}).get("decision_id", "")
+        return self.engine.explain(str(told))
+
+    @property
+    def engine(self) -> ApiKeyRouter:
+        """The router. Raises MissingConfigurationError without one."""
+        if self.router is None:
+            raise MissingConfigurationError(
+                "ChatApiKeyRouter has no router; pass router=, or make it by from_config(path, model=...)."
+            )
+        return self.router
+
+    @cached_property
+    def _line(self) -> NativeLine:
+        return NativeLine(self.engine)
+
+    # -- what LangChain asks ----------------------------------------------------------------------------------------
+
+    @property
+    def _llm_type(self) -> str:
+        return OURS
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        params = {
+            "model": self.model,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop,
+        }
+        return {**{name: value for name, value in params.items() if value is not None}, **self.model_kwargs}
+
+    @classmethod
+    def get_lc_namespace(cls) -> list[str]:
+        """Where LangChain files the class."""
+        return ["apikeyrouter", "langchain"]
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = OURS
+        return params
+
+    def _resolve_model_profile(self) -> Any:
+        return None if self.router is None else native_profile(self.router)
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        kwargs.pop(PLACE, None)
+        params: dict[str, Any] = super()._get_invocation_params(stop=stop, **kwargs)
+        if kwargs.get("tools"):
+            params["tools"] = tools_of(kwargs["tools"])
+        return params
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        kwargs.pop(PLACE, None)
+        return str(super()._get_llm_string(stop=stop, **kwargs))
+
+    # -- one call ---------------------------------------------------------------------------------------------------
+
+    def _params(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of the body: the model's own, then the call's."""
+        return {**self._identifying_params, **({"stop": stop} if stop else {}), **kwargs}
+
+    def _options(self, kwargs: dict[str, Any]) -> RoutingOptions:
+        """The call's options over the model's own, taken out of the call's arguments."""
+        own = RoutingOptions(
+            objective=self.objective,
+            tenant=self.tenant,
+            tags=self.request_tags,
+            max_cost=self.max_cost,
+            timeout=self.timeout,
+        )
+        return taken_from(kwargs).over(self.routing or RoutingOptions()).over(own)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        options = self._options(kwargs)
+        return self._line.generate(messages, self._params(stop, kwargs), options, run_manager)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        options = self._options(kwargs)
+        return await self._line.agenerate(messages, self._params(stop, kwargs), options, run_manager)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        options = self._options(kwargs)
+        yield from self._line.stream(messages, self._params(stop, kwargs), options)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        options = self._options(kwargs)
+        async with aclosing(self._line.astream(messages, self._params(stop, kwargs), options)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    # -- doors of a call: here alone the configuration can be seen ----------------------------------------------------
+
+    def _routed(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The call's arguments with its routing options gathered into one."""
+        options = taken(kwargs, config, affine=self.affinity == "thread")
+        return {**kwargs, PLACE: options}
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """See BaseChatModel."""
+        return super().invoke(input, config, stop=stop, **self._routed(config, kwargs))
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """See BaseChatModel."""
+        return await super().ainvoke(input, config, stop=stop, **self._routed(config, kwargs))
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """See BaseChatModel."""
+        yield from super().stream(input, config, stop=stop, **self._routed(config, kwargs))
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """See BaseChatModel. Closing the iterator settles at once, not at the loop's leisure."""
+        chunks = super().astream(input, config, stop=stop, **self._routed(config, kwargs))
+        async with aclosing(cast("Any", chunks)) as open_chunks:
+            async for chunk in open_chunks:
+                yield chunk
+
+    def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """See BaseChatModel."""
+        if kwargs.get("version") == "v3":
+            kwargs = self._routed(config, kwargs)
+        return super().stream_events(input, config, **kwargs)
+
+    def astream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """See BaseChatModel."""
+        if kwargs.get("version") == "v3":
+            kwargs = self._routed(config, kwargs)
+        return super().astream_events(input, config, **kwargs)
+
+    # -- tools and answers --------------------------------------------------------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[Tool],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools. `tool_choice`: "auto", "any", "none", a tool's name, or the provider's own form."""
+        bound = tools_of(tools, strict=strict)
+        choice = choice_of(tool_choice, bound)
+        if choice is not None:
+            kwargs["tool_choice"] = choice
+        return cast("Runnable[LanguageModelInput, AIMessage]", self.bind(tools=bound, **kwargs))
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        method: Method = "function_calling",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | Any]:
+        """The model answering in a schema: a pydantic class, a TypedDict, or a JSON schema.
+
+        "function_calling" works with every provider; "json_schema" and "json_mode" where the provider has them.
+        """
+        return parsed(self.bind(**asked_of(schema, method, strict=strict), **kwargs), schema, include_raw=include_raw)
