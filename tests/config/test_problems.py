@@ -193,7 +193,7 @@ ONE: list[tuple[str, str]] = [
     # policies
     (
         "policies:\n  a:\n    when: request.tags.region ==\n    deny: {id: k}",
-        "3: policies.a.when: Policy 'a', when, line 1, column 24: mismatched input end.",
+        "3: policies.a.when: Policy 'a', when, line 1, column 23: mismatched input end.",
     ),
     (
         "policies:\n  a:\n    scope: tenant\n    deny: {id: k}",
