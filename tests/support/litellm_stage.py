@@ -110,9 +110,9 @@ class Stage:
         assert idle(list(router.registry.pools.values()), router.budgets), self.engine.get_state_summary()
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def until(true: Callable[[], bool], *, patience: float = PATIENCE_S) -> None:
     """Let the loop run until something holds. Raises TimeoutError."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience):
         while not true():  # noqa: ASYNC110 - LiteLLM has no event to wait for
             await asyncio.sleep(0.01)
 

@@ -142,6 +142,11 @@ def deployments(router: LiteLLMRouter) -> list[Deployment]:
     return list(router.model_list)
 
 
+def setting(name: str) -> object:
+    """A setting of `litellm_settings`, which LiteLLM keeps as attributes of its package; None where there is none."""
+    return getattr(litellm, name, None)
+
+
 def secret_named(name: str) -> str:
     """The text that `os.environ/NAME` (or a secret manager's name) stands for, as LiteLLM reads it."""
     return str(litellm.get_secret_str(name) or "") if name.startswith("os.environ/") else name

@@ -33,6 +33,7 @@ from apikeyrouter.litellm.settings import NOTHING, DeploymentSettings, KeySettin
 
 MOST_CREWS: Final = 512
 _UNFIT: Final = re.compile(r"[^a-z0-9._-]+")
+_NOT_PROVIDER: Final = re.compile(r"[^a-z0-9_-]+")
 _log = logging.getLogger("apikeyrouter.litellm")
 
 
@@ -111,9 +112,11 @@ class Fleet:
         """The deployment as keys. Settings that cannot be read are told once, and count as none."""
         info, params = deployment["model_info"], deployment["litellm_params"]
         name, raw = str(info["id"]), info.get("apikeyrouter")
+        known = self.enrolled.get(name)
+        if known is not None and known.deployment is deployment and known.settings == raw:
+            return known
         provider, model = provider_of(params)
         signature = (provider, model, self._credential(params.get("api_key"), params), _priced(params), repr(raw))
-        known = self.enrolled.get(name)
         if known is not None and known.signature == signature:
             known.deployment = deployment
             return known
@@ -137,7 +140,7 @@ class Fleet:
         names = {self.enrol(deployment).name for deployment in deployments}
         for gone in set(self.enrolled) - names:
             self._retire(self.enrolled.pop(gone))
-        self.crews.clear()
+            self.crews.clear()
 
     def refused(self, key: str, reason: str) -> None:
         """A credential was refused: the other deployments that use it need not find out by themselves."""
@@ -159,7 +162,7 @@ class Fleet:
     def _provider(self, provider: str, base: object, model: str, price: Price | None) -> str:
         """The engine's name for an address; a price of its own makes it another one, so that they do not mix."""
         host = urlsplit(str(base)).netloc if base else ""
-        name = _slug(f"{provider}-{host}" if host else provider).replace(".", "-")
+        name = _NOT_PROVIDER.sub("-", f"{provider}-{host}".lower() if host else provider)
         if price is not None:
             name = f"{name}-{_short(price.id, repr(price), model)}"
         if name not in self.enrolment.adapters:

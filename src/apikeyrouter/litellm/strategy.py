@@ -27,9 +27,10 @@ from apikeyrouter.facade import ApiKeyRouter
 from apikeyrouter.litellm import compat
 from apikeyrouter.litellm.asking import caller_of, measured, operation_of, request_of, wait_of
 from apikeyrouter.litellm.compat import Deployment, Kwargs, LiteLLMRouter
-from apikeyrouter.litellm.fleet import Crew, Enrolled, Fleet, Member
+from apikeyrouter.litellm.fleet import Crew, Fleet
 from apikeyrouter.litellm.guard import require
-from apikeyrouter.litellm.marks import KEY, Attempt, Mark, attempt_of, place_of
+from apikeyrouter.litellm.handover import ask_usage, dressed, remember, sent, tell
+from apikeyrouter.litellm.marks import Attempt, attempt_of
 from apikeyrouter.litellm.outcome import (
     NO_TIMES,
     Times,
@@ -65,14 +66,22 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
     that settles nothing pays nothing.
     """
 
-    def __init__(self, engine: ApiKeyRouter, *, max_wait: float = MOST_WAIT_S) -> None:
+    engine: ApiKeyRouter
+    max_wait: float
+    _fleet: Fleet
+
+    def __init__(self, engine: ApiKeyRouter | None, *, max_wait: float = MOST_WAIT_S) -> None:
         super().__init__()
         self.apikeyrouter_instance = uuid4().hex  # LiteLLM keeps one callback of each class and public attributes
-        self.engine = engine
-        self.max_wait = max_wait
-        self._fleet = Fleet(engine)
         self._router: Any = None
         self._failed: OrderedDict[str, set[str]] = OrderedDict()
+        self.started = False
+        if engine is not None:
+            self.start(engine, max_wait)
+
+    def start(self, engine: ApiKeyRouter, max_wait: float) -> None:
+        """Route by this engine from now on."""
+        self.engine, self.max_wait, self._fleet, self.started = engine, max_wait, Fleet(engine), True
 
     @classmethod
     def install(
@@ -91,13 +100,16 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
     def attach(self, router: LiteLLMRouter, *, check: bool = False) -> None:
         """Become a Router's strategy; again after LiteLLM has switched strategies or replaced its Router."""
         self._router = weakref.proxy(router)
-        deployments = compat.deployments(router)
         if check:
-            self._fleet.check(deployments)
-        self._fleet.keep(deployments)
+            self._fleet.check(compat.deployments(router))
+        self.refresh(router)
         compat.attach(router, self)
         compat.cooldowns_off(router)
         compat.listen(self)
+
+    def refresh(self, router: LiteLLMRouter) -> None:
+        """Enrol what the Router has now; what it no longer has is taken out."""
+        self._fleet.keep(compat.deployments(router))
 
     # -- picking ----------------------------------------------------------------------------------------------------
 
@@ -150,7 +162,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
                     raise raised(error, model) from error
                 Event().wait(error.retry_after + LATE_S)
 
-    def _pick(self, model: str, pool: Any, messages: Any, given: Any, kwargs: Kwargs) -> _Pick | None:
+    def _pick(self, model: str, pool: Any, messages: Any, given: Any, kwargs: Kwargs) -> Pick | None:
         """Everything a pick needs; None where the caller brings a key of its own."""
         if compat.brings_credentials(kwargs):
             return None
@@ -161,17 +173,17 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         timeout = compat.timeout_of(self._router, kwargs, crew.pool[0]["litellm_params"])
         request = request_of(model, operation, caller, kwargs, DEFAULT_CALL_S if timeout is None else timeout)
         request.among = crew.among
-        return _Pick(crew, request, measure, kwargs, wait_of(caller.options, timeout, self.max_wait))
+        return Pick(crew, request, measure, kwargs, wait_of(caller.options, timeout, self.max_wait))
 
-    async def _when_free(self, pick: _Pick) -> Lease:
+    async def _when_free(self, pick: Pick) -> Lease:
         if not pick.wait:
             return self._now(pick)
         return await self.engine.acquire_when_free(pick.request, timeout=pick.wait, measure=pick.measure)
 
-    def _now(self, pick: _Pick) -> Lease:
+    def _now(self, pick: Pick) -> Lease:
         return self.engine.acquire(pick.request, measure=pick.measure)
 
-    def _elsewhere(self, pick: _Pick) -> Lease | None:
+    def _elsewhere(self, pick: Pick) -> Lease | None:
         """For a call that has failed before: a key it has not failed with, if one has room now."""
         failed = self._failed.get(pick.trace) if self._failed else None
         others = frozenset(pair for pair in pick.crew.among if pair[0] not in failed) if failed else None
@@ -184,7 +196,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             pick.request.among = pick.crew.among
             return None
 
-    def _current(self, pick: _Pick, lease: Lease) -> bool:
+    def _current(self, pick: Pick, lease: Lease) -> bool:
         """Whether the chosen deployment's settings are still those that were read; else they are read again."""
         if self._fleet.current(pick.crew.members[lease.key_id][1]):
             return True
@@ -194,24 +206,24 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         pick.request.among = pick.crew.among
         return False
 
-    def _granted(self, pick: _Pick, lease: Lease) -> Deployment:
+    def _granted(self, pick: Pick, lease: Lease) -> Deployment:
         member, one = pick.crew.members[lease.key_id]
         attempt = Attempt(lease, self.engine.abandon, pick.trace)
-        deployment = _dressed(member, one)
-        _remember(pick.kwargs, attempt, deployment)
+        deployment = dressed(member, one)
+        remember(pick.kwargs, attempt, deployment)
         if pick.kwargs.get("stream") and one.asks_usage and pick.request.operation == "chat":
-            _ask_usage(pick.kwargs)
+            ask_usage(pick.kwargs)
         return deployment
 
     # -- what LiteLLM tells -----------------------------------------------------------------------------------------
 
     async def async_pre_call_deployment_hook(self, kwargs: Mapping[str, Any], call_type: Any) -> None:
         """The call is about to be sent."""
-        _sent(kwargs)
+        sent(kwargs)
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Mapping[str, Any]) -> None:
         """The same, for calls without a loop."""
-        _sent(kwargs.get("litellm_params"))
+        sent(kwargs.get("litellm_params"))
 
     async def async_post_call_success_deployment_hook(
         self, request_data: Mapping[str, Any], response: Any, call_type: Any
@@ -220,7 +232,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         attempt = attempt_of(request_data)
         if attempt is not None and attempt.open:
             self._succeeded(attempt, usage_of(response), headers_of(response))
-            _tell(response, attempt)
+            tell(response, attempt)
 
     async def async_post_call_failure_deployment_hook(
         self, request_data: Mapping[str, Any], exception: BaseException, call_type: Any, fallback_depth: Any = None
@@ -290,7 +302,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 ApiKeyRoutingStrategy = _PROXY_ApiKeyRoutingStrategy
 
 
-class _Pick:
+class Pick:
     """One question to the engine, with what is needed to answer LiteLLM."""
 
     __slots__ = ("crew", "kwargs", "measure", "request", "trace", "wait")
@@ -314,60 +326,6 @@ def engine_of(config: Config) -> ApiKeyRouter:
 def _any_of(pool: Any) -> Deployment:
     chosen: Deployment = pool if isinstance(pool, dict) else random.choice(pool)
     return chosen
-
-
-def _dressed(member: Member, one: Enrolled) -> Deployment:
-    """The deployment for LiteLLM; with a further key, a copy that has its api_key."""
-    deployment = one.deployment
-    if member.secret is None:
-        return deployment
-    params = {**deployment["litellm_params"], "api_key": member.secret.reveal()}
-    return {**deployment, "litellm_params": params}
-
-
-def _remember(kwargs: Kwargs, attempt: Attempt, deployment: Deployment) -> None:
-    """Put the mark where LiteLLM carries it.
-
-    In the SDK the metadata is the caller's own dict, which may outlive the call or be shared by several: the mark goes
-    into a copy, and what LiteLLM itself would have written, its records of retries, into the original.
-    """
-    place = place_of(kwargs)
-    metadata = kwargs.get(place) or {}
-    before = metadata.get(KEY)
-    if "litellm_logging_obj" not in kwargs or (isinstance(before, Mark) and before.attempt.open):
-        if metadata:
-            metadata["model_info"] = deployment["model_info"]
-            metadata["deployment"] = deployment["litellm_params"]["model"]
-        metadata = dict(metadata)
-    metadata[KEY] = Mark.of(attempt)
-    kwargs[place] = metadata
-
-
-def _ask_usage(kwargs: Kwargs) -> None:
-    """Have the provider tell a stream's usage: in the body, not as an option of LiteLLM, so that no caller sees it."""
-    if (kwargs.get("stream_options") or {}).get("include_usage"):
-        return
-    body = kwargs.get("extra_body") or {}
-    options = {**(kwargs.get("stream_options") or {}), **(body.get("stream_options") or {}), "include_usage": True}
-    kwargs["extra_body"] = {**body, "stream_options": options}
-
-
-def _sent(kwargs: Mapping[str, Any] | None) -> None:
-    attempt = attempt_of(kwargs)
-    if attempt is not None:
-        attempt.sent = True
-
-
-def _tell(response: Any, attempt: Attempt) -> None:
-    """Leave decision, key and wait where an SDK caller finds what LiteLLM knows of an answer."""
-    hidden = getattr(response, "_hidden_params", None)
-    if isinstance(hidden, dict):
-        hidden["apikeyrouter"] = told(attempt.lease)
-
-
-def told(lease: Lease) -> dict[str, object]:
-    """What a caller is told about a pick: the decision's id for explain(), the key's id, seconds waited."""
-    return {"decision_id": lease.decision.id, "key": lease.key_id, "waited_s": lease.decision.waited_s}
 
 
 def _reason(failure: Failure) -> str:

@@ -1,0 +1,68 @@
+"""What a pick leaves in LiteLLM's hands: the deployment, the mark in the metadata, the wish for a stream's usage.
+
+LiteLLM mutates and copies these dicts on its way; each function here says which of them it may touch, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apikeyrouter.core.ledger import Lease
+from apikeyrouter.litellm.compat import Deployment, Kwargs
+from apikeyrouter.litellm.fleet import Enrolled, Member
+from apikeyrouter.litellm.marks import KEY, Attempt, Mark, attempt_of, place_of
+
+
+def dressed(member: Member, one: Enrolled) -> Deployment:
+    """The deployment for LiteLLM; with a further key, a copy that has its api_key."""
+    deployment = one.deployment
+    if member.secret is None:
+        return deployment
+    params = {**deployment["litellm_params"], "api_key": member.secret.reveal()}
+    return {**deployment, "litellm_params": params}
+
+
+def remember(kwargs: Kwargs, attempt: Attempt, deployment: Deployment) -> None:
+    """Put the mark where LiteLLM carries it.
+
+    In the SDK the metadata is the caller's own dict, which may outlive the call or be shared by several: the mark goes
+    into a copy, and what LiteLLM itself would have written, its records of retries, into the original.
+    """
+    place = place_of(kwargs)
+    metadata = kwargs.get(place) or {}
+    before = metadata.get(KEY)
+    if "litellm_logging_obj" not in kwargs or (isinstance(before, Mark) and before.attempt.open):
+        if metadata:
+            metadata["model_info"] = deployment["model_info"]
+            metadata["deployment"] = deployment["litellm_params"]["model"]
+        metadata = dict(metadata)
+    metadata[KEY] = Mark.of(attempt)
+    kwargs[place] = metadata
+
+
+def ask_usage(kwargs: Kwargs) -> None:
+    """Have the provider tell a stream's usage: in the body, not as an option of LiteLLM, so that no caller sees it."""
+    if (kwargs.get("stream_options") or {}).get("include_usage"):
+        return
+    body = kwargs.get("extra_body") or {}
+    options = {**(kwargs.get("stream_options") or {}), **(body.get("stream_options") or {}), "include_usage": True}
+    kwargs["extra_body"] = {**body, "stream_options": options}
+
+
+def sent(kwargs: Mapping[str, Any] | None) -> None:
+    attempt = attempt_of(kwargs)
+    if attempt is not None:
+        attempt.sent = True
+
+
+def tell(response: Any, attempt: Attempt) -> None:
+    """Leave decision, key and wait where an SDK caller finds what LiteLLM knows of an answer."""
+    hidden = getattr(response, "_hidden_params", None)
+    if isinstance(hidden, dict):
+        hidden["apikeyrouter"] = told(attempt.lease)
+
+
+def told(lease: Lease) -> dict[str, object]:
+    """What a caller is told about a pick: the decision's id for explain(), the key's id, seconds waited."""
+    return {"decision_id": lease.decision.id, "key": lease.key_id, "waited_s": lease.decision.waited_s}
