@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
+from random import Random
 
-from apikeyrouter.core.asking import request_facts_of
+from apikeyrouter.core.asking import asked_for, request_facts_of
 from apikeyrouter.core.bearing import key_facts, pool_facts
 from apikeyrouter.core.decision import Decision
+from apikeyrouter.core.model import INPUT, OUTPUT
+from apikeyrouter.core.pick import Chance, choose
 from apikeyrouter.core.policy import Policy, Predicate, Rule, compiled
-from apikeyrouter.core.rehearsal import Case, Impact, rehearse
+from apikeyrouter.core.rehearsal import Case, Choice, Impact, rehearse
+from apikeyrouter.core.roster import Roster
 from apikeyrouter.core.rulebook import Rulebook
-from apikeyrouter.errors import InvalidConfigurationError
+from apikeyrouter.errors import InvalidConfigurationError, RoutingError
 from apikeyrouter.router import Router
 
 
@@ -50,24 +55,64 @@ class Policing:
         policy = replace(policy, version=version, created_at=created, updated_at=now)
         others = tuple(p for p in self.policies if p.id != policy.id)
         after = self.prepare((*others, policy))
-        impact = rehearse(self.router.asking.rulebook, after, self._cases())
+        impact = self.rehearse(self.router.asking.rulebook, after)
         if not dry_run:
             with self.router.lock:
                 self.install(after)
         return impact
 
+    def rehearse(self, before: Rulebook, after: Rulebook) -> Impact:
+        """What `after` in the place of `before` would have changed about the decisions in memory."""
+        return rehearse(before, after, self._cases())
+
     def _cases(self) -> list[Case]:
         with self.router.lock:
             now = self.router.now()
-            return [_case(d, now) for d in self.router.decisions.values()]
+            return [self._case(d, now) for d in self.router.decisions.values()]
+
+    def _case(self, d: Decision, now: float) -> Case:
+        """A decision as it would be asked again: its request, its candidates, their pools as they are now."""
+        candidates = d.roster.candidates[:MOST_CANDIDATES]
+        keys = [key_facts(c, d.cost if c is d.chosen else None) for c in candidates]
+        pools = [pool_facts(c, now) for c in candidates]
+        again = partial(self._choose, d)
+        return Case(id=d.id, request=request_facts_of(d), keys=keys, pools=pools, now=d.at, choose=again)
+
+    def _choose(self, d: Decision, book: Rulebook) -> Choice:
+        """Who would serve a decision's request under `book`, by the state of now. Nothing is held."""
+        tokens = {"input_tokens": d.need[INPUT], "max_output_tokens": d.need[OUTPUT]}
+        request = replace(asked_for(d), **tokens)  # type: ignore[arg-type]  # both are whole numbers
+        with self.router.lock:
+            now = self.router.now()
+            try:
+                roster, ask, _ = self.router.asking.ask(request, None, None, now, rulebook=book, judged_at=d.at)
+            except RoutingError:
+                return REFUSED
+            found = choose(roster, ask, now, _fixed(roster, d.id))
+        if found.chosen is None:
+            return REFUSED
+        return Choice(found.key or "", found.model, _expected(found.cost, d))
 
 
-def _case(d: Decision, now: float) -> Case:
-    """A decision as it would be asked again: its request, its candidates, their pools as they are now."""
-    candidates = d.roster.candidates[:64]
-    keys = [key_facts(c, d.cost if c is d.chosen else None) for c in candidates]
-    pools = [pool_facts(c, now) for c in candidates]
-    return Case(id=d.id, request=request_facts_of(d), keys=keys, pools=pools, now=d.at)
+REFUSED = Choice("", "", 0)
+MOST_CANDIDATES = 64
+"""Candidates of a decision that a rehearsal counts one by one."""
+
+
+def _fixed(roster: Roster, seed: str) -> Chance:
+    """Chance that leaves ties to the first, and draws the same of many for the same decision."""
+    return _never if roster.small else Random(seed).random
+
+
+def _never() -> float:
+    return 1.0 - 2.0**-53
+
+
+def _expected(held: int | None, d: Decision) -> int | None:
+    """What is likely billed of what would be held: the share that this decision's bill had of its own hold."""
+    if held is None or not d.cost or d.actual_cost is None:
+        return held
+    return held * d.actual_cost // d.cost
 
 
 def _compiled(policies: tuple[Policy, ...]) -> list[Rule]:

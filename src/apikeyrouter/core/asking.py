@@ -55,9 +55,20 @@ class Asking:
         self.lowers = any(budget.downgrade for budget in self.budgets.budgets)
 
     def ask(
-        self, request: Request, measure: Measure | None, attempts: Attempts | None, now: float
+        self,
+        request: Request,
+        measure: Measure | None,
+        attempts: Attempts | None,
+        now: float,
+        *,
+        rulebook: Rulebook | None = None,
+        judged_at: float | None = None,
     ) -> tuple[Roster, Ask, Lowered | None]:
-        """Who may serve, the request as pick.choose takes it, and the model it was lowered from, if it was."""
+        """Who may serve, the request as pick.choose takes it, and the model it was lowered from, if it was.
+
+        A rehearsal asks another `rulebook` than the one in force, as of the time `judged_at`.
+        """
+        rulebook = self.rulebook if rulebook is None else rulebook
         roster = self.roster(request, now)
         nodes: tuple[Node, ...] = ()
         if self.budgets.budgets:
@@ -65,14 +76,10 @@ class Asking:
                 tenant=request.tenant, user=request.user, tags=request.tags, route=request.model, now=now
             )
         verdict, lowered = NO_VERDICT, None
-        if self.rulebook.rules or self.lowers:
-            verdict = self._judge(request, measure, nodes, roster, now)
-            cost = self._cost(request, measure, nodes, roster)
-            model, by = self._other_model(request, verdict, nodes, cost, now)
-            if model != request.model:
-                lowered = Lowered(request.model, model, by, cost)
-                request = replace(request, model=model)
-                roster = self.roster(request, now)
+        if rulebook.rules:
+            verdict = self._judge(rulebook, request, measure, nodes, roster, now if judged_at is None else judged_at)
+        if self.lowers or verdict.split or verdict.downgrade:
+            request, roster, lowered = self._lowered(request, measure, verdict, nodes, roster, now)
         need = self._need(request, measure, nodes, roster)
         objective = self.objective if request.objective is None else self.objective_of(request.objective)
         if request.objective is None and verdict.objective is not None:
@@ -92,25 +99,42 @@ class Asking:
         return roster, ask, lowered
 
     def _judge(
-        self, request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster, now: float
+        self,
+        rulebook: Rulebook,
+        request: Request,
+        measure: Measure | None,
+        nodes: tuple[Node, ...],
+        roster: Roster,
+        at: float,
     ) -> Verdict:
-        if not self.rulebook.rules:
-            return NO_VERDICT
         need = self._need(request, measure, nodes, roster)
         facts = request_facts(request, input_tokens=need[INPUT], output_tokens=need[OUTPUT])
-        return self.rulebook.judge(facts, now, budget_facts(nodes))
+        return rulebook.judge(facts, at, budget_facts(nodes))
 
-    def _other_model(
-        self, request: Request, verdict: Verdict, nodes: tuple[Node, ...], cost: int | None, now: float
-    ) -> tuple[str, str]:
-        """The model to use, and who says so: policies first, then a budget that has reached its limit."""
+    def _lowered(
+        self,
+        request: Request,
+        measure: Measure | None,
+        verdict: Verdict,
+        nodes: tuple[Node, ...],
+        roster: Roster,
+        now: float,
+    ) -> tuple[Request, Roster, Lowered | None]:
+        """The request for another model, where policies, and after them a budget at its limit, ask for one."""
         model, by = request.model, ""
         if verdict.split or verdict.downgrade:
             sticky = request.user or request.session or request.request_id or f"{now}"
-            model = verdict.model(model, sticky)
-            by = "policy " + ", ".join(name for name, _, _ in verdict.applied)
-        found = BudgetTree.downgrade(nodes, model, now, cost or 0) if self.lowers else None
-        return (model, by) if found is None else (found[0], f"budget {found[1].key}")
+            model, by = verdict.lower(model, sticky)
+        cost = self._cost(request, measure, nodes, roster)
+        if self.lowers:
+            asking = (*nodes, *roster.lowering)
+            found = BudgetTree.downgrade(asking, model, now, cost or 0)
+            if found is not None:
+                model, by = found[0], f"budget {found[1].key}"
+        if model == request.model:
+            return request, roster, None
+        other = replace(request, model=model)
+        return other, self.roster(other, now), Lowered(request.model, model, by, cost)
 
     def _cost(self, request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster) -> int | None:
         """What the cheapest way to serve a request might cost."""
@@ -169,6 +193,11 @@ def _least(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else min(a, b)
 
 
+def asked_for(d: Decision) -> Request:
+    """A recorded decision's request as the caller made it, before another model took the place of the one named."""
+    return d.request if d.lowered is None else replace(d.request, model=d.lowered.asked)
+
+
 def request_facts_of(d: Decision) -> dict[str, object]:
     """What a recorded decision's request was, as policies see it."""
-    return request_facts(d.request, input_tokens=d.need[INPUT], output_tokens=d.need[OUTPUT])
+    return request_facts(asked_for(d), input_tokens=d.need[INPUT], output_tokens=d.need[OUTPUT])

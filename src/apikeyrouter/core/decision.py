@@ -139,6 +139,11 @@ class Decision:
             self.untold[refusal.code] = self.untold.get(refusal.code, 0) + refusal.count
 
     @property
+    def policies(self) -> tuple[tuple[str, int, str], ...]:
+        """(id, version, scope) of the policies that were in force for it, from the weakest to the strongest."""
+        return self.verdict.applied
+
+    @property
     def key(self) -> str | None:
         return self.chosen.key.id if self.chosen else None
 

@@ -1,18 +1,21 @@
 """What other policies would have done: two rulebooks asked about the same recorded requests, side by side.
 
 A policy is rarely wrong in what it says and often in what it meets. Before one is put in force it is tried on traffic
-that was; nothing is held, sent or learned. Only policies are compared, not quotas: a request counts as refused when no
-candidate is left that the policies allow.
+that was; nothing is held, sent or learned. What policies take away and set is counted from the facts alone; which key
+would be chosen, and what that costs, is asked of whoever can choose (`Case.choose`), with both rulebooks under the
+same circumstances, so that only the policies can make the difference.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import zip_longest
 from types import MappingProxyType
 
+from apikeyrouter.core.model import dollars
 from apikeyrouter.core.rulebook import Rulebook, Verdict
 
 Values = Mapping[str, object]
@@ -20,9 +23,21 @@ NOTHING: Values = MappingProxyType({})
 EXAMPLES = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Who would serve: key and model, "" for a refusal, and the expected cost in nano-dollars, None where unknown."""
+
+    key: str
+    model: str
+    cost: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A recorded request: its facts, those of the candidates it had and of their pools, the time, an id to show."""
+    """A recorded request: its facts, those of the candidates it had and of their pools, the time, an id to show.
+
+    `choose` says who would serve under a rulebook; without it a decision counts as changed where a policy touches it.
+    """
 
     id: str
     request: Values
@@ -30,18 +45,22 @@ class Case:
     now: float
     budget: Values = field(default_factory=dict)
     pools: Sequence[Values] = ()
+    choose: Callable[[Rulebook], Choice] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Impact:
-    """Differences over all cases.
+    """Differences over all cases. str() of it is the sentence for a person.
 
+    `changed` of `requests` decisions would have been others, and `cost_nano` nano-dollars dearer (cheaper: negative).
     `newly_refused` and `newly_served` count requests, `examples` name some of the refused; `removed` counts candidates
     the new policies take away, by policy, `returned` those they give back; `objectives`, `models` and `caps` count
     requests whose objective, model or cost cap changes; `notes` are conditions that could not be answered.
     """
 
     requests: int = 0
+    changed: int = 0
+    cost_nano: int = 0
     newly_refused: int = 0
     newly_served: int = 0
     removed: Counter[str] = field(default_factory=Counter)
@@ -55,7 +74,31 @@ class Impact:
     @property
     def changes_anything(self) -> bool:
         counts = (self.newly_refused, self.newly_served, self.objectives, self.models, self.caps)
-        return any(counts) or bool(self.removed or self.returned)
+        return any(counts) or bool(self.changed or self.removed or self.returned)
+
+    @property
+    def cost(self) -> Decimal:
+        """What the cases would have cost more, in dollars."""
+        return dollars(self.cost_nano)
+
+    def __str__(self) -> str:
+        sign = "-" if self.cost_nano < 0 else "+"
+        parts = [f"would have changed {self.changed:,} of {self.requests:,} decisions, {sign}${_cents(self.cost)}"]
+        parts += [
+            f"{n:,} {what}"
+            for n, what in ((self.newly_refused, "newly refused"), (self.newly_served, "newly served"))
+            if n
+        ]
+        parts += [f"{policy} takes {n:,} candidates away" for policy, n in self.removed.most_common(3)]
+        return "; ".join([*parts, *self.notes])
+
+
+def _cents(amount: Decimal) -> str:
+    """Cents where there are any, else four digits that mean something."""
+    size = abs(amount)
+    if not size or size >= Decimal("0.01"):
+        return f"{size:.2f}"
+    return f"{size:.{3 - size.adjusted()}f}".rstrip("0")
 
 
 def rehearse(before: Rulebook, after: Rulebook, cases: Iterable[Case]) -> Impact:
@@ -65,12 +108,27 @@ def rehearse(before: Rulebook, after: Rulebook, cases: Iterable[Case]) -> Impact
         old = before.judge(case.request, case.now, case.budget)
         new = after.judge(case.request, case.now, case.budget)
         impact.requests += 1
+        _compare_choices(impact, case, before, after)
+        touched = (impact.newly_refused, impact.newly_served, impact.objectives, impact.caps, impact.models)
         _compare_keys(impact, case, old, new)
         impact.objectives += old.objective != new.objective
         impact.caps += old.max_cost != new.max_cost
         impact.models += _model(old, case) != _model(new, case)
         impact.notes.update(new.notes)
+        if case.choose is None:
+            now = (impact.newly_refused, impact.newly_served, impact.objectives, impact.caps, impact.models)
+            impact.changed += now != touched
     return impact
+
+
+def _compare_choices(impact: Impact, case: Case, before: Rulebook, after: Rulebook) -> None:
+    if case.choose is None:
+        return
+    old, new = case.choose(before), case.choose(after)
+    impact.changed += (old.key, old.model) != (new.key, new.model)
+    if (old.cost is None and old.key) or (new.cost is None and new.key):
+        return  # with an unknown price on either side there is no difference to tell
+    impact.cost_nano += (new.cost or 0) - (old.cost or 0)
 
 
 def _compare_keys(impact: Impact, case: Case, old: Verdict, new: Verdict) -> None:
@@ -92,4 +150,6 @@ def _compare_keys(impact: Impact, case: Case, old: Verdict, new: Verdict) -> Non
 
 def _model(verdict: Verdict, case: Case) -> str:
     request = case.request
-    return verdict.model(str(request.get("route", "")), str(request.get("user") or request.get("session") or case.id))
+    return verdict.model(str(request.get("route", "")), str(request.get("user") or request.get("session") or case.id))[
+        0
+    ]

@@ -179,7 +179,9 @@ class Excluded:
 class Roster:
     """All candidates for one kind of request, by tier (lower first), then by stratum."""
 
-    __slots__ = ("candidates", "costly", "excluded", "hard_node", "model", "priced", "small", "tiers", "version")
+    __slots__ = (
+        "candidates", "costly", "excluded", "hard_node", "lowering", "model", "priced", "small", "tiers", "version",
+    )  # fmt: skip
 
     def __init__(
         self, model: str, candidates: Iterable[Candidate], excluded: tuple[Excluded, ...] = (), *, version: int = 0
@@ -193,10 +195,18 @@ class Roster:
         # Asked for each request: does any pool count money, may any budget of a key refuse, is anything not free?
         self.costly = any(w.of == COST for c in self.candidates for p in c.pools for w in p.windows)
         self.hard_node = next((n for c in self.candidates for n in c.nodes if n.hard), None)
+        # Budgets of the model or provider that all candidates fall under, and that may ask for a cheaper model.
+        wanted = self.candidates[0].nodes if self.candidates else ()
+        self.lowering = tuple(n for n in wanted if n.budget.downgrade and all(n in c.nodes for c in self.candidates))
         self.priced = any(c.deployment.price is None or not c.deployment.price.free for c in self.candidates)
 
     def __len__(self) -> int:
         return len(self.candidates)
+
+    def service_s(self, output_tokens: int) -> float:
+        """Seconds to the end of an answer of that length, by the fastest deployment."""
+        expected = (s.deployment.latency.expected_s(output_tokens) for tier in self.tiers for s in tier)
+        return min(expected, default=0.0)
 
     def wait_for_all(self, tokens: int, requests: int, now: float) -> float:
         """Seconds until all pools together have granted this much, at the soonest: (wanted - free) / sum of rates.

@@ -39,8 +39,8 @@ class _Merged:
     """What a set of rules says together, before anybody asks about a candidate. Made once for each set."""
 
     __slots__ = (
-        "actions", "applied", "asked", "downgrade", "max_cost", "objective", "per_key", "prefers", "split", "split_all",
-        "split_by",
+        "actions", "applied", "asked", "downgrade", "lowered_by", "max_cost", "objective", "per_key", "prefers",
+        "split", "split_all", "split_by",
     )  # fmt: skip
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
@@ -54,6 +54,7 @@ class _Merged:
         self.split: Mapping[str, float] = {}
         self.split_by, self.split_all = "", False
         self.downgrade: dict[str, str] = {}
+        self.lowered_by: dict[str, str] = {}
         self.actions = Actions()
         for rule in rules:
             self._settle(rule)
@@ -68,6 +69,7 @@ class _Merged:
         if policy.downgrade:
             weaker = {model: other for model, other in self.downgrade.items() if model not in policy.downgrade}
             self.downgrade = {**policy.downgrade, **weaker}
+            self.lowered_by |= dict.fromkeys(policy.downgrade, policy.id)
         if rule.actions:
             self.actions = _over(self.actions, rule.actions)
 
@@ -94,14 +96,25 @@ class Verdict:
         self.split, self.downgrade, self.actions = merged.split, merged.downgrade, merged.actions
 
     def model(self, asked: str, sticky: str) -> str:
-        """The model to use for the one asked for: drawn by a split (the same for the same `sticky`), then downgraded.
+        """The model to use for the one asked for, see `lower`."""
+        return self.lower(asked, sticky)[0]
+
+    def lower(self, asked: str, sticky: str) -> tuple[str, str]:
+        """The model to use for the one asked for and the policies that say so: drawn by a split (the same for the
+        same `sticky`), then downgraded.
 
         A split without `when` or route divides only requests for one of its own models.
         """
-        merged = self._merged
+        merged, by = self._merged, []
         if merged.split and (merged.split_all or asked in merged.split):
             asked = _drawn(merged.split, f"{merged.split_by}:{sticky}")
-        return next((other for pattern, other in merged.downgrade.items() if covers(pattern, asked)), asked)
+            by.append(merged.split_by)
+        for pattern, other in merged.downgrade.items():
+            if covers(pattern, asked):
+                by.append(merged.lowered_by[pattern])
+                asked = other
+                break
+        return asked, "policy " + " and ".join(by) if by else ""
 
     def refusal(self, key: Values, pool: Values = _NOTHING, cost: int | None = None) -> Refusal | None:
         """Why a candidate may not serve, or None. `cost` is what the request would hold there, in nano-dollars."""

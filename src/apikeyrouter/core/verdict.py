@@ -44,6 +44,7 @@ def apply(registry: Registry, lease: Lease, failure: Failure, now: float, chance
     blame = failure.blame
     if blame not in (Blame.REQUEST, Blame.CALLER):
         key.failure_count += 1
+        _rest(registry, lease, failure, now)
     if failure.kind in _BLOCKS_MODEL:
         _block_model(registry, lease, failure, now)
     elif blame is Blame.KEY:
@@ -60,6 +61,13 @@ def apply(registry: Registry, lease: Lease, failure: Failure, now: float, chance
             retry_after=failure.retry_after or 0.0,
         )
     return effects
+
+
+def _rest(registry: Registry, lease: Lease, failure: Failure, now: float) -> None:
+    """Keep the key from the model for as long as the policies in force want it to rest after a failure."""
+    rest = lease.decision.verdict.actions.cooldown_s
+    if rest:
+        registry.block(lease.key_id, lease.provider, lease.model, now + rest, f"rests after {failure.kind} by policy")
 
 
 def _refuse_key(registry: Registry, lease: Lease, failure: Failure, now: float, effects: Effects) -> None:
