@@ -89,3 +89,19 @@ def test_every_promised_name_is_there() -> None:
         assert getattr(adapters, name) is not None
     with pytest.raises(AttributeError, match="no attribute"):
         adapters.NoSuchAdapter  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "tells"),
+    [
+        ("openai", {}, True),
+        ("anthropic", {}, True),
+        ("deepseek", {}, False),
+        ("gemini", {}, False),
+        ("http", HTTP, False),
+        ("http", {**HTTP, "limits_from": ["ratelimit"]}, True),
+        ("http", {**HTTP, "limits_from": ["retry-after"]}, False),
+    ],
+)
+def test_who_tells_limits_says_so(name: str, settings: dict[str, object], tells: bool) -> None:
+    assert ("rate_limit" in build(name, settings).capabilities.features) is tells

@@ -50,7 +50,7 @@ class AnthropicAdapter(HTTPAdapter):
     """
 
     capabilities = Capabilities(
-        features=frozenset({"streaming", "tools", "images", "json_schema", "documents", "reasoning"}),
+        features=frozenset({"streaming", "tools", "images", "json_schema", "documents", "reasoning", "rate_limit"}),
         operations=frozenset(_PATHS),
     )
 

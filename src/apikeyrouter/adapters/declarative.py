@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, cast
 from urllib.parse import quote, urlencode
 
+from apikeyrouter.adapters.dialect import tells_limits
 from apikeyrouter.adapters.http import Incoming, Outgoing, RawHeaders, Transport, Wire, WireOptions
 from apikeyrouter.adapters.jsonhttp import (
     USER_AGENT,
@@ -65,7 +66,9 @@ class DeclarativeAdapter(HTTPAdapter):
         options = cast("WireOptions", {**wire_settings(given, where, Problems([])), "transport": transport})
         super().__init__(Wire(self.plan.base_url, **options), speech=self.plan.speech, clock=clock)
         self.capabilities = Capabilities(
-            operations=frozenset(self.plan.operations), custom=MappingProxyType(_custom(self.plan))
+            features=tells_limits(self.plan.speech) if {"limits_from", "limit_headers"} & given.keys() else frozenset(),
+            operations=frozenset(self.plan.operations),
+            custom=MappingProxyType(_custom(self.plan)),
         )
 
     def prepare(self, call: Call, *, streaming: bool) -> Outgoing:

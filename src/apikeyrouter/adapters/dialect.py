@@ -110,6 +110,11 @@ def _errors(raw: Mapping[str, object], family: Dialect | None, where: str, probl
     )
 
 
+def tells_limits(speech: Dialect) -> frozenset[str]:
+    """The feature `rate_limit` where answers carry quota headers, so that limits need not be configured."""
+    return frozenset({"rate_limit"} if speech.limits.rows or speech.limits.structured else ())
+
+
 def _folder() -> Traversable:
     return files("apikeyrouter") / "data" / "providers"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, Unpack
 from urllib.parse import quote
 
-from apikeyrouter.adapters.dialect import Dialect, dialect, dialect_for
+from apikeyrouter.adapters.dialect import Dialect, dialect, dialect_for, tells_limits
 from apikeyrouter.adapters.http import Outgoing, RawHeaders, Wire, WireOptions
 from apikeyrouter.adapters.jsonhttp import (
     USER_AGENT,
@@ -43,7 +43,8 @@ _NEEDED: Final = {
     "embeddings": ("input",),
     "responses": ("input", "prompt"),
 }
-_FEATURES: Final = frozenset({"streaming", "tools", "images", "json_schema"})
+_FEATURES: Final = frozenset({"streaming", "tools", "images", "audio", "documents", "json_schema", "reasoning"})
+"""What the shape can carry. A server that cannot do one of these says so itself, unless its table does."""
 _JSON: Final[RawHeaders] = [
     (b"content-type", b"application/json"),
     (b"accept", b"application/json, text/event-stream"),
@@ -179,6 +180,4 @@ def _address(base_url: str | None, speech: Dialect) -> str:
 def _capabilities(speech: Dialect) -> Capabilities:
     operations = frozenset(text(name) for name in items(speech.options.get("operations"))) or frozenset(PATHS)
     features = frozenset(text(name) for name in items(speech.options.get("features"))) or _FEATURES
-    if speech.limits.rows:
-        features |= {"rate_limit"}  # its answers state quotas, so unknown limits can be learned from the first
-    return Capabilities(features=features, operations=operations)
+    return Capabilities(features=features | tells_limits(speech), operations=operations)
