@@ -20,7 +20,7 @@ from apikeyrouter.core.discovery import Discovery
 from apikeyrouter.core.failure import Failure
 from apikeyrouter.core.key import Transition
 from apikeyrouter.core.ledger import Lease, Ledger, Settlement, holders
-from apikeyrouter.core.merge import merge
+from apikeyrouter.core.merge import merge, shared_out
 from apikeyrouter.core.model import Reading, Request, Usage, nano
 from apikeyrouter.core.pick import Ask, choose, with_cost
 from apikeyrouter.core.pool import Pool
@@ -176,6 +176,13 @@ class Router:
         with self.lock:
             return self.asking.ask(request, measure, None, self.now())[1].need[1]
 
+    def service_s(self, request: Request, measure: Measure | None) -> float:
+        """Seconds an answer will take where it is given fastest; 0 while nobody has answered."""
+        with self.lock:
+            roster, ask, _ = self.asking.ask(request, measure, None, self.now())
+            usual = self.tokens.output(request.model, request.operation, ask.output_tokens)[0]
+            return roster.service_s(usual)
+
     def wait_behind(self, request: Request, tokens: int, requests: int) -> float:
         """Seconds until `tokens` and `requests` (those ahead and one's own) have been granted, at the soonest."""
         with self.lock:
@@ -305,8 +312,8 @@ class Router:
             )
             if found is not None:
                 self._outbox.append(PoolsShared.of(found, now))
-        for pool, marks in zip(pools, lease.marks, strict=True):
-            if merge(pool, readings, marks, lease.seq, now):
+        for pool, marks, told in zip(pools, lease.marks, shared_out(pools, readings), strict=True):
+            if told and merge(pool, told, marks, lease.seq, now):
                 release(pool)
 
     def _ended(self) -> None:

@@ -1,7 +1,7 @@
 """Waiting for room instead of failing: one line for everybody who may.
 
 A known refill makes most refusals avoidable: whoever can be served before the deadline waits for it; whoever cannot,
-counting those ahead, is told at once with the time to come back. One timer wakes the line at the earliest time somebody
+counting those ahead and the time the answer itself will take, is told at once with the time to come back. One timer wakes the line at the earliest time somebody
 may have room; what ends early (a hold given back, a better header) wakes it too. The order is core/waiting.py's. A head
 that does not fit lets the LOOK_BEHIND behind it try, so that one large request does not idle every pool, and a request
 at least as large as one just refused for the same keys is not tried at all.
@@ -25,14 +25,19 @@ LOOK_BEHIND: Final = 50
 LATE_S: Final = 0.05
 """Waiters wake this much after the computed time: the provider's clock is not ours (algorithms page, addendum)."""
 LONGEST_LINE: Final = 10_000
+MOST_SERVICE: Final = 0.25
+"""Of the time a request has: more is not kept free for its answer, however slow the provider was last."""
 EARLIEST_S: Final = 0.001
 NEVER: Final = float("inf")
 
 
 class Waiter(Ticket):
-    """A request in the line, and the future its lease is given to. `kind` groups requests for the same keys."""
+    """A request in the line, and the future its lease is given to. `kind` groups requests for the same keys.
 
-    __slots__ = ("attempts", "done", "kind", "measure", "request", "since")
+    `latest` is the last moment at which a lease is of use: the deadline less what the answer will take.
+    """
+
+    __slots__ = ("attempts", "done", "kind", "latest", "measure", "request", "since")
 
     def __init__(
         self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float, since: float
@@ -42,6 +47,7 @@ class Waiter(Ticket):
         self.measure = measure
         self.attempts = attempts
         self.since = since
+        self.latest = deadline
         asks = (request.model, request.provider, request.operation, request.tenant, request.among)
         self.kind = (*asks, attempts is None)
         self.done: asyncio.Future[Lease] | None = None
@@ -73,9 +79,11 @@ class WaitingRoom:
                 return self._try(waiter, 0.0)
             except QuotaExhaustedError as error:
                 waiter.tokens = _tokens(error)
+                self._leave_time(waiter)
                 self._admit(waiter, error)
         else:
             waiter.tokens = self.router.size_of(request, measure)
+            self._leave_time(waiter)
             self._join(waiter)
         return await self._wait(waiter)
 
@@ -99,10 +107,15 @@ class WaitingRoom:
             quiet=waited > 0,
         )
 
+    def _leave_time(self, waiter: Waiter) -> None:
+        """Keep free what the answer is expected to take: whoever is let in at the last moment is answered too late."""
+        service = self.router.service_s(waiter.request, waiter.measure)
+        waiter.latest -= min(service, MOST_SERVICE * max(0.0, waiter.deadline - waiter.since))
+
     def _admit(self, waiter: Waiter, error: QuotaExhaustedError) -> None:
         """Refuse now whoever cannot be in time; a doomed wait helps nobody."""
         now = self.router.now()
-        if error.retry_after is None or now + error.retry_after > waiter.deadline:
+        if error.retry_after is None or now + error.retry_after > waiter.latest:
             raise error
         self._refused[waiter.kind] = waiter.tokens
         self._arm(now + error.retry_after + LATE_S)
@@ -115,7 +128,7 @@ class WaitingRoom:
             )
         now = self.router.now()
         ahead = self.router.wait_behind(waiter.request, self.line.tokens + waiter.tokens, self.line.size + 1)
-        if not waiter.priority and now + ahead > waiter.deadline:
+        if not waiter.priority and now + ahead > waiter.latest:
             raise QuotaExhaustedError(
                 f"{self.line.size:,} requests wait for '{waiter.request.model}' already, which takes {ahead:.1f} s; "
                 f"try again then.",
@@ -123,7 +136,7 @@ class WaitingRoom:
             )
         if waiter.tokens < self._refused.get(waiter.kind, 1 << 62):
             self._arm(now)
-        self._arm(waiter.deadline)
+        self._arm(waiter.latest)
 
     def _left(self, waiter: Waiter) -> None:
         """The caller was cancelled: leave the line, and give back a lease that was just granted."""
@@ -188,9 +201,9 @@ class WaitingRoom:
             lease = self._try(waiter, max(1e-9, now - waiter.since))
         except QuotaExhaustedError as error:
             self._refused[waiter.kind] = min(waiter.tokens, self._refused.get(waiter.kind, 1 << 62))
-            if error.retry_after is None or now >= waiter.deadline:
+            if error.retry_after is None or now >= waiter.latest:
                 return self._answer(waiter, error)
-            return min(now + error.retry_after + LATE_S, max(waiter.deadline, now + EARLIEST_S))
+            return min(now + error.retry_after + LATE_S, max(waiter.latest, now + EARLIEST_S))
         except RoutingError as error:
             return self._answer(waiter, error)
         self.line.serve(waiter)
@@ -199,8 +212,8 @@ class WaitingRoom:
         return NEVER
 
     def _expiry(self, waiter: Waiter, now: float) -> float:
-        """When a waiter that was not tried must be answered; past its deadline it is tried once more, and told."""
-        return self._serve_one(waiter, now) if now >= waiter.deadline else waiter.deadline
+        """When a waiter that was not tried must be answered; at its latest moment it is tried once more, and told."""
+        return self._serve_one(waiter, now) if now >= waiter.latest else waiter.latest
 
     def _answer(self, waiter: Waiter, error: RoutingError) -> float:
         self.line.remove(waiter)

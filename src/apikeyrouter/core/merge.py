@@ -29,6 +29,10 @@ SAMPLES: Final = 3
 STALE_S: Final = 30.0
 """After this long without fresh news any number is."""
 _PERIODS: Final[dict[float, Per]] = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86_400.0: "day"}
+_IMPLIED: Final = (60.0, 3600.0, 86_400.0)
+"""A single reading never implies a second: a minute's bucket that is smaller than its limit looks the same."""
+TELLING: Final = 0.01
+"""Of a limit: two readings this far apart tell the period between them."""
 
 
 def merge(pool: Pool, readings: tuple[Reading, ...], marks: list[float], seq: int, now: float) -> bool:
@@ -82,7 +86,7 @@ def implied_period(reading: Reading) -> float | None:
     if used <= 0 or used < 0.0005 * reading.limit:
         return None
     period = reading.reset_s * reading.limit / used
-    for known in _PERIODS:
+    for known in _IMPLIED:
         if abs(period - known) <= SAME_PERIOD * known:
             return known
     return None
@@ -93,6 +97,7 @@ def _apply(w: Window, reading: Reading, level_then: float, corrected_then: float
     if reading.limit:
         _follow_limit(w, reading.limit)
     if w.shape == "bucket":
+        _learn_period(w, reading)
         _learn_size(w, reading)
     elif w.shape == "fixed" and reading.reset_s and reading.remaining != reading.limit:
         w.turns_at = now + reading.reset_s
@@ -148,6 +153,28 @@ def _follow_limit(w: Window, limit: int) -> None:
             w.cap = min(w.cap, w.ceiling)
         w.level = min(w.level, share * w.cap)
         w.known.clear()
+        w.seen = None
+
+
+def _learn_period(w: Window, reading: Reading) -> None:
+    """The period of a learned bucket from two readings: `reset` falls by what `remaining` gains over the rate.
+
+    Unlike the law of one reading that holds for a bucket of any size, so it corrects what the first one suggested.
+    """
+    if not w.learned or reading.period_s or not reading.reset_s or reading.remaining is None or not reading.limit:
+        return
+    before, here = w.seen, (reading.remaining, reading.reset_s)
+    gained = 0 if before is None else here[0] - before[0]
+    if before is not None and abs(gained) < TELLING * reading.limit:
+        return
+    w.seen = here
+    if before is None:
+        return
+    period = (before[1] - here[1]) * reading.limit / gained
+    per = next((per for known, per in _PERIODS.items() if abs(period - known) <= SAME_PERIOD * known), None)
+    if per is not None and per != w.per:
+        w.last(per)
+        w.known.clear()
 
 
 def _learn_size(w: Window, reading: Reading) -> None:
@@ -184,3 +211,30 @@ def _learn_window(pool: Pool, reading: Reading, seq: int, now: float) -> None:
     if reading.reset_s and implied_period(reading) is None and reading.period_s is None:
         w.cap = min(w.cap, max(1.0, reading.remaining + reading.reset_s * w.gross))
     pool.windows = (*(x for x in pool.windows if not (x.learned and x.of == w.of and x.per == w.per)), w)
+
+
+def shared_out(pools: tuple[Pool, ...], readings: tuple[Reading, ...]) -> list[tuple[Reading, ...]]:
+    """Which of an answer's readings each of a candidate's pools takes in, the most specific pool last.
+
+    A provider speaks of one window. So a reading goes to the pools whose window it fits, of those with its very limit
+    if there are any, else to the most specific; what fits nowhere is for the most specific to learn from. Otherwise the
+    quota of one model would be learned as everybody's, or a key's own cap as its organisation's.
+    """
+    if len(pools) == 1:
+        return [readings]
+    found: list[list[Reading]] = [[] for _ in pools]
+    for reading in readings:
+        for at in _takers(pools, reading):
+            found[at].append(reading)
+    return [tuple(each) for each in found]
+
+
+def _takers(pools: tuple[Pool, ...], reading: Reading) -> list[int]:
+    windows = [(at, window_for(pool, reading)) for at, pool in enumerate(pools)]
+    fitting = [at for at, index in windows if index is not None]
+    exact = [at for at, index in windows if index is not None and _is_exact(pools[at].windows[index], reading)]
+    return exact or fitting[-1:] or [len(pools) - 1]
+
+
+def _is_exact(w: Window, reading: Reading) -> bool:
+    return reading.limit is not None and w.limit.amount == reading.limit

@@ -10,7 +10,7 @@ There are no timers: every method takes `now`, and a clock that stands still or 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, get_args
 from zoneinfo import ZoneInfoNotFoundError
@@ -134,7 +134,8 @@ class Window:
     level by: their difference between two moments tells what happened in between. `flight` is the sum of charges whose
     answers have not come, `told` the freshest number of the provider (at `merged_at`). `gross` is the refill the limit
     grants, `rate` what is left of it beside `foreign`, other clients' use of the same limit. `known` collects samples
-    of a bucket's true size until they agree; `learned` marks a window that no configuration named.
+    of a bucket's true size until they agree, `seen` the (remaining, reset) that a later one is compared with; `learned`
+    marks a window that no configuration named.
     """
 
     __slots__ = (
@@ -163,6 +164,7 @@ class Window:
         "rate",
         "refund",
         "ring",
+        "seen",
         "shape",
         "shown",
         "told",
@@ -189,6 +191,7 @@ class Window:
         self.foreign = 0.0
         self.learned = False
         self.known: list[float] = []
+        self.seen: tuple[int, float] | None = None
         self.merged_seq = -1
         self.merged_at = now
         self.at = self.began = now
@@ -214,6 +217,14 @@ class Window:
             self.notice(self.foreign)
             if burst_s is not None:
                 self.cap = min(self.cap, max(burst_s * self.gross, 1.0))
+
+    def last(self, per: Per) -> None:
+        """The limit turned out to be for another period; the level stays."""
+        self.limit = replace(self.limit, per=per)
+        self.per, self.period_s = per, SECONDS[per]
+        self.resize(self.limit.amount)
+        self.ceiling = self.cap
+        self.level = min(self.level, self.cap)
 
     def notice(self, foreign: float) -> None:
         """Others use `foreign` units a second of this bucket; at least a twentieth of the refill stays ours."""
