@@ -1,10 +1,10 @@
 """Waiting for room instead of failing: one line for everybody who may.
 
 A known refill makes most refusals avoidable: whoever can be served before the deadline waits for it; whoever cannot,
-counting those ahead and the time the answer itself will take, is told at once with the time to come back. One timer wakes the line at the earliest time somebody
-may have room; what ends early (a hold given back, a better header) wakes it too. The order is core/waiting.py's. A head
-that does not fit lets the LOOK_BEHIND behind it try, so that one large request does not idle every pool, and a request
-at least as large as one just refused for the same keys is not tried at all.
+counting those ahead and the time the answer itself takes, is told at once with the time to come back. One timer wakes
+the line at the earliest time somebody may have room; what ends early (a hold given back, a better header) wakes it too.
+The order is core/waiting.py's. A head that does not fit lets the LOOK_BEHIND behind it try, so that one large request
+does not idle every pool, and a request at least as large as one just refused for the same keys is not tried at all.
 """
 
 from __future__ import annotations
