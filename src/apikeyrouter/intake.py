@@ -100,7 +100,8 @@ def checked(request: Request) -> Request:
             raise InvalidRequestError(f"{name} of the request is {kind_of(tokens)}; write a number of tokens, or None.")
     if not request.model and request.provider is not None and request.operation not in LANGUAGE_OPERATIONS:
         request.model = request.operation
-    if not isinstance(request.model, str) or not request.model:
+    model: object = request.model  # callers without a type checker pass anything
+    if not isinstance(model, str) or not model:
         raise InvalidRequestError("The request names no model; write Request(model='gpt-4o-mini', ...).")
     return request
 
@@ -115,12 +116,14 @@ def _model(body: Body, operation: str, provider: str | None) -> str:
     return model
 
 
-def _dollars(amount: Decimal | str | None) -> Decimal | None:
+def _dollars(amount: object) -> Decimal | None:
+    """Dollars of what a caller gave, who may not have a type checker."""
     if amount is None:
         return None
     try:
-        cost = Decimal("NaN") if isinstance(amount, bool) else Decimal(amount)
-    except (InvalidOperation, TypeError, ValueError):
+        known = isinstance(amount, Decimal | str | int | float) and not isinstance(amount, bool)
+        cost = Decimal(amount) if known else Decimal("NaN")  # type: ignore[arg-type]  # `known` says so
+    except (InvalidOperation, ValueError):
         cost = Decimal("NaN")
     if not cost.is_finite() or cost < 0:
         shown = str(amount) if isinstance(amount, Decimal | int | float) else repr(amount)
