@@ -72,9 +72,14 @@ class Impact:
     notes: Counter[str] = field(default_factory=Counter)
 
     @property
-    def changes_anything(self) -> bool:
+    def touches(self) -> int:
+        """How often a policy touched anything."""
         counts = (self.newly_refused, self.newly_served, self.objectives, self.models, self.caps)
-        return any(counts) or bool(self.changed or self.removed or self.returned)
+        return sum(counts) + self.removed.total() + self.returned.total()
+
+    @property
+    def changes_anything(self) -> bool:
+        return bool(self.changed or self.touches)
 
     @property
     def cost(self) -> Decimal:
@@ -109,15 +114,14 @@ def rehearse(before: Rulebook, after: Rulebook, cases: Iterable[Case]) -> Impact
         new = after.judge(case.request, case.now, case.budget)
         impact.requests += 1
         _compare_choices(impact, case, before, after)
-        touched = (impact.newly_refused, impact.newly_served, impact.objectives, impact.caps, impact.models)
+        touched = impact.touches
         _compare_keys(impact, case, old, new)
         impact.objectives += old.objective != new.objective
         impact.caps += old.max_cost != new.max_cost
         impact.models += _model(old, case) != _model(new, case)
         impact.notes.update(new.notes)
         if case.choose is None:
-            now = (impact.newly_refused, impact.newly_served, impact.objectives, impact.caps, impact.models)
-            impact.changed += now != touched
+            impact.changed += impact.touches != touched
     return impact
 
 
@@ -150,6 +154,4 @@ def _compare_keys(impact: Impact, case: Case, old: Verdict, new: Verdict) -> Non
 
 def _model(verdict: Verdict, case: Case) -> str:
     request = case.request
-    return verdict.model(str(request.get("route", "")), str(request.get("user") or request.get("session") or case.id))[
-        0
-    ]
+    return verdict.model(str(request.get("route", "")), str(request.get("user") or request.get("session") or case.id))
