@@ -122,11 +122,15 @@ class Enrolment:
         fingerprint = "" if material is None else self.fingerprint(material)
         key = _key(name, provider, own + pools, options, fingerprint, router.now())
         registry.check_new(key)
-        for part in pools:
-            limits = tuple(options.get("limits", ())) if part == pools[0] else ()
-            registry.add_pool(part, limits, key.created_at)
+        limits = tuple(options.get("limits", ()))
+        if pool:
+            registry.add_pool(pools[0], limits, key.created_at)
+            for part in pools[1:]:
+                registry.add_pool(part, (), key.created_at)
+        else:
+            registry.own_pool(name, limits, key.created_at)
         if own:
-            registry.add_pool(own[0], caps, key.created_at)
+            registry.own_pool(own[0], caps, key.created_at)
         registry.add_key(key)
         if "rate_limit" in self.adapters[provider].capabilities.features:
             registry.probe_unknown(key)

@@ -98,7 +98,7 @@ def summarize(router: Router) -> StateSummary:
         now, registry = router.now(), router.registry
         return StateSummary(
             at=now,
-            keys=tuple(_key(k, registry.pools_of(k)) for k in registry.keys.values()),
+            keys=tuple(_key(k, registry.state_of(k)) for k in registry.keys.values()),
             pools=tuple(_pool(p, now) for p in registry.pools.values()),
             budgets=router.budgets.status(now=now),
             open_leases=len(router.ledger.open_leases),
@@ -106,11 +106,11 @@ def summarize(router: Router) -> StateSummary:
         )
 
 
-def _key(key: Key, pools: tuple[Pool, ...]) -> KeyStatus:
+def _key(key: Key, state: State) -> KeyStatus:
     return KeyStatus(
         id=key.id,
         provider=key.provider,
-        state=key.shown(p.state for p in pools),
+        state=state,
         pools=key.pools,
         usage_count=key.usage_count,
         failure_count=key.failure_count,

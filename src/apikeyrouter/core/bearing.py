@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from apikeyrouter.core.estimate import capacity
-from apikeyrouter.core.key import State
+from apikeyrouter.core.key import RANK, State
 from apikeyrouter.core.roster import Candidate
 from apikeyrouter.core.window import NEVER
 
@@ -25,7 +25,7 @@ def key_facts(candidate: Candidate, cost: int | None) -> Mapping[str, object]:
         "model": deployment.model,
         "tier": key.tier,
         "weight": key.weight,
-        "state": str(key.shown(pool.state for pool in candidate.pools)),
+        "state": str(key.shown([max((pool.state for pool in candidate.pools), key=RANK.__getitem__)])),
         "tags": key.tags,
         "metadata": key.metadata,
         "pools": list(key.pools),

@@ -116,12 +116,9 @@ class Registry:
         self.changed()
 
     def add_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
-        """Declare a pool; repeating equal limits changes nothing, other limits are an error while it is in use."""
+        """Declare a pool; repeating equal limits changes nothing, other limits are an error."""
         known = self.pool_limits.get(name)
         if known is not None and limits and known and known != limits:
-            if name not in self.declared and not any(name in key.pools for key in self.keys.values()):
-                self.change_pool(name, limits, now)
-                return
             raise InvalidConfigurationError(
                 f"Pool '{name}' already has other limits ({len(known)} of them); state them once, on the pool."
             )
@@ -130,6 +127,14 @@ class Registry:
             for part, own in _by_models(name, limits).items():
                 self.pools[part] = Pool(part, own, now=now)
             self.changed()
+
+    def own_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
+        """The pool that belongs to one key alone: what a key of that name left behind gets the new one's limits."""
+        left = self.pool_limits.get(name)
+        if left is None or left == limits or any(name in key.pools for key in self.keys.values()):
+            self.add_pool(name, limits, now)
+        else:
+            self.change_pool(name, limits, now)
 
     def change_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
         """Put other limits in force in a declared pool; what is used and held stays so."""
