@@ -8,6 +8,7 @@ from apikeyrouter.cli.found import router_of
 from apikeyrouter.cli.page import Line, Page, Table, count, dollars
 from apikeyrouter.config import Config
 from apikeyrouter.core.budget import Budget
+from apikeyrouter.core.policy import EFFECTS, Policy
 from apikeyrouter.summary import KeyStatus, PoolStatus, StateSummary, WindowStatus
 
 
@@ -21,6 +22,8 @@ def status(config: Config) -> tuple[Page, dict[str, object]]:
     ]
     if config.budgets:
         page.append(_budgets(config.budgets))
+    if config.policies:
+        page.append(_policies(config))
     if config.aliases:
         rows = [(name, ", ".join(targets)) for name, targets in config.aliases.items()]
         page.append(Table(("model", "stands for"), rows, "Aliases"))
@@ -38,6 +41,7 @@ def data(config: Config, summary: StateSummary) -> dict[str, object]:
         "keys": [_key_data(config, key) for key in summary.keys],
         "pools": [_pool_data(pool, summary) for pool in summary.pools],
         "budgets": [_budget_data(budget) for budget in config.budgets],
+        "policies": [{"id": p.id, "scope": p.scope, "enabled": p.enabled} for p in config.policies],
         "aliases": dict(config.aliases),
         "objective": {"name": config.objective.name, "weights": dict(config.objective.weights)},
         "warnings": [str(warning) for warning in config.warnings],
@@ -110,6 +114,16 @@ def _window_data(window: WindowStatus) -> dict[str, object]:
 def _budgets(budgets: tuple[Budget, ...]) -> Table:
     rows = [(b.name, b.scope, dollars(Decimal(b.limit), 2), b.period, b.mode, b.timezone) for b in budgets]
     return Table(("budget", "scope", "limit", "period", "mode", "zone"), rows, "Budgets", frozenset({2}))
+
+
+def _policies(config: Config) -> Table:
+    rows = [(p.id, p.scope, str(p.when or "always"), ", ".join(_effects(p))) for p in config.policies if p.enabled]
+    return Table(("policy", "scope", "when", "does"), rows, "Policies")
+
+
+def _effects(policy: Policy) -> list[str]:
+    """What a policy does, as `require {'tags.region': 'eu'}`."""
+    return [f"{name} {value}" for name in EFFECTS if (value := getattr(policy, name))]
 
 
 def _budget_data(budget: Budget) -> dict[str, object]:
