@@ -15,6 +15,7 @@ from litellm_stage import HELLO, deployment, two_organisations
 
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.litellm.proxy import _PROXY_ApiKeyRouterInstalled, handler
+from apikeyrouter.litellm.shared import SHARED
 from apikeyrouter.litellm.workers import is_first
 from apikeyrouter.simulator import World, serve
 
@@ -28,6 +29,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     module.llm_router = None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(litellm, "apikeyrouter", None, raising=False)
+    monkeypatch.setattr(SHARED, "engine", None)
     return module
 
 

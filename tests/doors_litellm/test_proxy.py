@@ -96,6 +96,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     config = yaml.safe_load((EXAMPLE / "config.yaml").read_text(encoding="utf-8"))
     config["model_list"] += [entry("stormy", name, f"KEY_{name.upper()}") for name in ("d1", "d2", "d3")]
     config["model_list"] += [entry("tiny", "tiny", "KEY_A", rpm=1), entry("slow", "slow", "KEY_A", "gpt-4o", rpm=60)]
+    native = {"model": "apikeyrouter/openai/gpt-4o-mini"}
+    config["model_list"].append({"model_name": "native", "litellm_params": native, "model_info": {"id": "native"}})
+    config["litellm_settings"]["custom_provider_map"] = [
+        {"provider": "apikeyrouter", "custom_handler": "apikeyrouter.litellm.provider.provider"}
+    ]
+    config["litellm_settings"]["apikeyrouter"] |= {
+        "providers": {"openai": {"adapter": "openai", "base_url": "${PROVIDER_URL}"}},
+        "keys": {"own-a": {"provider": "openai", "secret": "env:KEY_A", "limits": {"rpm": 60}}},
+    }
     config["router_settings"]["fallbacks"] = [{"stormy": ["chat"]}]
     path = tmp_path_factory.mktemp("proxy") / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -193,6 +202,14 @@ async def test_no_room_is_a_429_with_the_time_to_come_back(served: Served) -> No
     assert 31 <= int(refused.headers["retry-after"]) <= 60
     assert "requests/minute" in refused.json()["error"]["message"]
     await served.at_rest()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_model_over_our_own_adapters(served: Served, stream: bool) -> None:
+    answer = served.chat("native", stream=stream)
+    assert answer.status_code == 200, answer.text
+    state = await served.at_rest()
+    assert {key["id"]: key["usage_count"] for key in state["keys"]}["own-a"] > 0
 
 
 def test_the_state_is_not_for_everybody(served: Served) -> None:

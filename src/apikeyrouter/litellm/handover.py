@@ -60,7 +60,7 @@ def tell(response: Any, attempt: Attempt) -> None:
     """Leave decision, key and wait where an SDK caller finds what LiteLLM knows of an answer."""
     hidden = getattr(response, "_hidden_params", None)
     if isinstance(hidden, dict):
-        hidden["apikeyrouter"] = told(attempt.lease)
+        hidden.setdefault("apikeyrouter", told(attempt.lease))
 
 
 def told(lease: Lease) -> dict[str, object]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
 from apikeyrouter.adapters import BaseAdapter
 from apikeyrouter.adapters.dialect import Dialect, dialect, names
 from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.headers import LimitTable
 from apikeyrouter.core.model import NO_NAMES, Capabilities
 from apikeyrouter.ports import Answer, Call
 
 OPERATIONS: Final = frozenset({"chat", "completion", "embeddings", "responses", "messages", "other"})
 """`other` is whatever has no tokens that we could count beforehand: images, audio, files, rerank."""
+OURS: Final = "apikeyrouter"
+"""Models served by provider.py: the quotas in their headers are of keys that the engine chose itself."""
 _SAME: Final = {
     "vertex_ai": "vertex",
     "vertex_ai_beta": "vertex",
@@ -37,6 +41,8 @@ class Hearing(BaseAdapter):
     @cache
     def of(cls, provider: str) -> Hearing:
         """The adapter for a provider as LiteLLM calls it; an unknown one speaks OpenAI's dialect, as most do."""
+        if provider == OURS:
+            return cls(replace(dialect("openai"), limits=LimitTable()))
         name = _SAME.get(provider, provider)
         return cls(dialect(name if name in names() else "openai"))
 

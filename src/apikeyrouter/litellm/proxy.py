@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from apikeyrouter.core.ledger import Lease
-from apikeyrouter.errors import ApiKeyRouterError, InvalidConfigurationError
+from apikeyrouter.errors import ApiKeyRouterError
 from apikeyrouter.litellm import compat
 from apikeyrouter.litellm.compat import Deployment
 from apikeyrouter.litellm.marks import KEY, Mark, attempt_of, place_of
 from apikeyrouter.litellm.routes import mount
-from apikeyrouter.litellm.strategy import MOST_WAIT_S, Config, Pick, _PROXY_ApiKeyRoutingStrategy, engine_of
+from apikeyrouter.litellm.shared import SHARED
+from apikeyrouter.litellm.strategy import Pick, _PROXY_ApiKeyRoutingStrategy
 from apikeyrouter.litellm.workers import is_first
 
 EVERY_S: Final = 1.0
-SECTION: Final = "apikeyrouter"
 _SERVER: Final = "litellm.proxy.proxy_server"
 _log = logging.getLogger("apikeyrouter.litellm")
 
@@ -53,7 +51,7 @@ class _PROXY_ApiKeyRouterInstalled(_PROXY_ApiKeyRoutingStrategy):  # noqa: N801
         if router is None:
             return
         if not self.started:
-            self.start(*_configured())
+            self.start(SHARED.get(), SHARED.max_wait)
             _tell_workers()
         if router is self._attached_to:
             compat.attach(router, self)
@@ -123,30 +121,6 @@ class _PROXY_ApiKeyRouterInstalled(_PROXY_ApiKeyRoutingStrategy):  # noqa: N801
             "x-apikeyrouter-key": lease.key_id,
             "x-apikeyrouter-wait": f"{lease.decision.waited_s:.3f}",
         }
-
-
-def _configured() -> tuple[Any, float]:
-    """(engine, most seconds to wait) from `litellm_settings.apikeyrouter`, else from APIKEYROUTER_CONFIG."""
-    section = compat.setting(SECTION)
-    if section is None:
-        section = os.environ.get("APIKEYROUTER_CONFIG") or {}
-    if isinstance(section, str | Path):
-        return engine_of(section), MOST_WAIT_S
-    if not isinstance(section, Mapping):
-        kind = type(section).__name__
-        raise InvalidConfigurationError(f"litellm_settings.apikeyrouter is a {kind}; write a mapping or a file's path.")
-    rest = dict(section)
-    most = rest.pop("max_wait", MOST_WAIT_S)
-    if isinstance(most, bool) or not isinstance(most, int | float) or most < 0:
-        raise InvalidConfigurationError(
-            f"litellm_settings.apikeyrouter.max_wait is {most!r}; write seconds, 0 or more."
-        )
-    config: Config = rest.pop("config", None) or rest or None
-    if rest and config is not rest:
-        raise InvalidConfigurationError(
-            f"litellm_settings.apikeyrouter has `config` and {', '.join(sorted(rest))}; write those into the file."
-        )
-    return engine_of(config), float(most)
 
 
 def _tell_workers() -> None:

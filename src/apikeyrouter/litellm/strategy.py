@@ -12,7 +12,6 @@ import random
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import Any, Final
@@ -44,19 +43,18 @@ from apikeyrouter.litellm.outcome import (
     usage_of,
 )
 from apikeyrouter.litellm.refusing import raised
+from apikeyrouter.litellm.shared import MOST_WAIT_S, Config, engine_of
 
 require()
 
 from litellm.integrations.custom_logger import CustomLogger  # noqa: E402 - only after the version was looked at
 from litellm.types.router import CustomRoutingStrategyBase  # noqa: E402
 
-MOST_WAIT_S: Final = 60.0
 LATE_S: Final = 0.05
 """A thread looks again this much after the time it was told: the provider's clock is not ours."""
 DEFAULT_CALL_S: Final = 600.0
 """How long a call may take where nobody says: LiteLLM's own default."""
 MOST_TRACES: Final = 4096
-Config = ApiKeyRouter | str | Path | Mapping[str, object] | None
 
 
 class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # noqa: N801
@@ -314,13 +312,6 @@ class Pick:
         self.kwargs = kwargs
         self.wait = wait
         self.trace = request.correlation_id or ""
-
-
-def engine_of(config: Config) -> ApiKeyRouter:
-    """The engine a configuration stands for."""
-    if isinstance(config, ApiKeyRouter):
-        return config
-    return ApiKeyRouter() if config is None else ApiKeyRouter.from_config(config)
 
 
 def _any_of(pool: Any) -> Deployment:
