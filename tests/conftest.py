@@ -1,4 +1,4 @@
-"""What every test run shares: loopback only, and how much property tests try.
+"""What every test run shares: loopback only, a search for key material, and how much property tests try.
 
 Nothing else belongs here: fixtures live beside the tests that use them, fakes in `apikeyrouter.testing`.
 """
@@ -6,6 +6,7 @@ Nothing else belongs here: fixtures live beside the tests that use them, fakes i
 from __future__ import annotations
 
 import pytest
+from canary import Canaries
 from hypothesis import HealthCheck, settings
 from loopback import only_loopback
 
@@ -22,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     only_loopback()
+    config.pluginmanager.register(Canaries(), "canaries")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -56,14 +56,15 @@ class Answer:
     """What came back. `failure` is None exactly when the provider succeeded.
 
     `body` is canonical (chat completion shape for language models, parsed JSON otherwise), `raw` the provider's own.
-    `headers` have lower-case names. `first_byte_s` is seconds from sending to the first byte of the response.
+    `headers` have lower-case names. `first_byte_s` is seconds from sending to the first byte of the response. What the
+    provider says is not part of the repr: it may repeat the key.
     """
 
     status: int | None
-    headers: Headers = field(default_factory=dict)
-    body: object = None
-    raw: object = None
-    content: object = None
+    headers: Headers = field(default_factory=dict, repr=False)
+    body: object = field(default=None, repr=False)
+    raw: object = field(default=None, repr=False)
+    content: object = field(default=None, repr=False)
     usage: Usage | None = None
     failure: Failure | None = None
     first_byte_s: float | None = None

@@ -1,4 +1,4 @@
-"""Who is chosen: filters, scores, tiers, ties, and what each objective is for. Few keys here; many in test_roster.py."""
+"""Who is chosen: filters, scores, tiers, ties, and what each objective is for. Many keys are in test_roster.py."""
 
 from __future__ import annotations
 
