@@ -73,7 +73,7 @@ def understand(
         tags=options.get("tags", NO_TAGS),
         session=options.get("session"),
         priority=options.get("priority", 0),
-        max_cost=_dollars(options.get("max_cost")),
+        max_cost=dollars_of(options.get("max_cost")),
         objective=options.get("objective"),
         request_id=options.get("request_id"),
         correlation_id=options.get("correlation_id"),
@@ -116,7 +116,7 @@ def _model(body: Body, operation: str, provider: str | None) -> str:
     return model
 
 
-def _dollars(amount: object) -> Decimal | None:
+def dollars_of(amount: object) -> Decimal | None:
     """Dollars of what a caller gave, who may not have a type checker."""
     if amount is None:
         return None

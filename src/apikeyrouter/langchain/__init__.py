@@ -16,12 +16,14 @@ from apikeyrouter.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from apikeyrouter.langchain.chat import ChatApiKeyRouter
+    from apikeyrouter.langchain.deployments import ChatDeployment
     from apikeyrouter.langchain.options import RoutingOptions
 
-__all__ = ["ChatApiKeyRouter", "RoutingOptions"]
+__all__ = ["ChatApiKeyRouter", "ChatDeployment", "RoutingOptions"]
 
 _HOMES: Final = {
     "ChatApiKeyRouter": "apikeyrouter.langchain.chat",
+    "ChatDeployment": "apikeyrouter.langchain.deployments",
     "RoutingOptions": "apikeyrouter.langchain.options",
 }
 

@@ -1,15 +1,14 @@
 """`ChatApiKeyRouter`: a chat model of LangChain that is every key you own.
 
-What LangChain asks of a chat model, and nothing else: what sends is a line (native.py), what
-options mean is options.py's, tools and answers are tools.py's. One call is one run in the trace, however many attempts
-it takes.
+What LangChain asks of a chat model, and nothing else: what sends is a line (native.py, delegated.py), what options mean
+is options.py's, tools and answers are tools.py's and bindings.py's. One call is one run in the trace, however
+many attempts it takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -19,15 +18,18 @@ from langchain_core.language_models.chat_models import BaseChatModel, LangSmithP
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.errors import MissingConfigurationError
 from apikeyrouter.facade import ApiKeyRouter
+from apikeyrouter.langchain.bindings import WISH, ToolSet, Wish
+from apikeyrouter.langchain.delegated import DelegatedLine
+from apikeyrouter.langchain.deployments import Keys, Models, deployments_of, enrol, made_of
 from apikeyrouter.langchain.native import NativeLine
 from apikeyrouter.langchain.options import PLACE, RoutingOptions, taken, taken_from
-from apikeyrouter.langchain.profiles import native_profile
-from apikeyrouter.langchain.tools import Method, Tool, asked_of, choice_of, parsed, tools_of
+from apikeyrouter.langchain.profiles import meet, native_profile
+from apikeyrouter.langchain.tools import Method, Tool, asked_of, choice_of, parsed, told_of, tools_of
 
 OURS = "apikeyrouter"
 
@@ -78,6 +80,8 @@ class ChatApiKeyRouter(BaseChatModel):
 
     model: str = Field(default="", alias="model_name")
     router: ApiKeyRouter | None = Field(default=None, exclude=True, repr=False)
+    deployments: list[Any] = Field(default_factory=list, exclude=True, repr=False)
+    """The pool of other integrations' models (ChatDeployment); empty: the router's own adapters send."""
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | str | None = Field(default=None, alias="stop_sequences")
@@ -94,6 +98,24 @@ class ChatApiKeyRouter(BaseChatModel):
     max_cost: Any = None
     routing: RoutingOptions | None = Field(default=None, exclude=True, repr=False)
     affinity: Literal["none", "thread"] = "thread"
+    _line: NativeLine | DelegatedLine | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Make the pool's models fit, and known to the router."""
+        super().model_post_init(context)
+        if not self.deployments:
+            return
+        self.deployments = deployments_of(self.deployments, self._passed_on())
+        self.router = self.router or ApiKeyRouter(log=False)
+        enrol(self.router.enrolment, self.deployments)
+        self._line = DelegatedLine(self.router, self.deployments)
+        if not self.model:
+            names = {one.name for one in self.deployments}
+            self.model = names.pop() if len(names) == 1 else "pool"
+
+    def _passed_on(self) -> dict[str, Any]:
+        """Fields that the pool's models take over."""
+        return {"temperature": self.temperature, "max_tokens": self.max_tokens}
 
     # -- making -------------------------------------------------------------------------------------------------------
 
@@ -104,6 +126,25 @@ class ChatApiKeyRouter(BaseChatModel):
         Raises InvalidConfigurationError with every problem found.
         """
         return cls(router=ApiKeyRouter.from_config(source), model=model, **fields)
+
+    @classmethod
+    def from_models(cls, models: Models, *, router: ApiKeyRouter | None = None, **fields: Any) -> Self:
+        """A model over other chat models, one for each key: a list, or ids with their models.
+
+        Their copies retry nothing by themselves and tell the usage of streams. With `router` they are its keys too,
+        under its budgets and policies. Raises InvalidConfigurationError for an empty pool.
+        """
+        return cls(deployments=deployments_of(models, {}), router=router, **fields)
+
+    @classmethod
+    def from_keys(cls, model: str, *, keys: Keys, router: ApiKeyRouter | None = None, **fields: Any) -> Self:
+        """A model over one chat model of LangChain for each key: `"openai:gpt-4o-mini"` with keys by their ids.
+
+        `keys` maps ids to secrets, or is a list of secrets. `limits` and `pool` are those of register_key();
+        fields that are not this class's own (base_url, ...) go to the provider's integration.
+        """
+        own = {name: fields.pop(name) for name in list(fields) if name in cls.model_fields}
+        return cls(deployments=made_of(model, keys, fields), router=router, **own)
 
     def with_routing(self, **options: Any) -> Self:
         """The same model over the same router, with other routing options: still a chat model, unlike a binding.
@@ -128,15 +169,22 @@ class ChatApiKeyRouter(BaseChatModel):
             )
         return self.router
 
-    @cached_property
-    def _line(self) -> NativeLine:
-        return NativeLine(self.engine)
+    def _lined(self) -> NativeLine | DelegatedLine:
+        if self._line is None:
+            self._line = NativeLine(self.engine)
+        return self._line
+
+    def _alike(self) -> BaseChatModel | None:
+        """A model that stands for the pool where all are of one kind: what asks a model for its type means them."""
+        kinds = {type(one.model) for one in self.deployments}
+        return cast(BaseChatModel, self.deployments[0].model) if len(kinds) == 1 else None
 
     # -- what LangChain asks ----------------------------------------------------------------------------------------
 
     @property
     def _llm_type(self) -> str:
-        return OURS
+        alike = self._alike()
+        return OURS if alike is None else str(alike._llm_type)
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -154,18 +202,26 @@ class ChatApiKeyRouter(BaseChatModel):
         return ["apikeyrouter", "langchain"]
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        alike = self._alike()
+        if alike is not None:
+            return alike._get_ls_params(stop=stop, **kwargs)
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = OURS
         return params
 
     def _resolve_model_profile(self) -> Any:
+        if self.deployments:
+            return meet(one.model.profile for one in self.deployments)
         return None if self.router is None else native_profile(self.router)
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         kwargs.pop(PLACE, None)
         params: dict[str, Any] = super()._get_invocation_params(stop=stop, **kwargs)
-        if kwargs.get("tools"):
-            params["tools"] = tools_of(kwargs["tools"])
+        tools = kwargs.get("tools")
+        if tools:
+            params["tools"] = tools.shown if isinstance(tools, ToolSet) else tools_of(tools)
+        if WISH in kwargs:
+            params[WISH] = repr(kwargs[WISH])
         return params
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
@@ -176,7 +232,10 @@ class ChatApiKeyRouter(BaseChatModel):
 
     def _params(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Fields of the body: the model's own, then the call's."""
-        return {**self._identifying_params, **({"stop": stop} if stop else {}), **kwargs}
+        stops = {"stop": stop or self.stop} if stop or self.stop else {}
+        if self.deployments:
+            return {**stops, **self.model_kwargs, **kwargs}
+        return {**self._identifying_params, **stops, **kwargs}
 
     def _options(self, kwargs: dict[str, Any]) -> RoutingOptions:
         """The call's options over the model's own, taken out of the call's arguments."""
@@ -197,7 +256,7 @@ class ChatApiKeyRouter(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         options = self._options(kwargs)
-        return self._line.generate(messages, self._params(stop, kwargs), options, run_manager)
+        return self._lined().generate(messages, self._params(stop, kwargs), options, run_manager)
 
     async def _agenerate(
         self,
@@ -207,7 +266,7 @@ class ChatApiKeyRouter(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         options = self._options(kwargs)
-        return await self._line.agenerate(messages, self._params(stop, kwargs), options, run_manager)
+        return await self._lined().agenerate(messages, self._params(stop, kwargs), options, run_manager)
 
     def _stream(
         self,
@@ -217,7 +276,7 @@ class ChatApiKeyRouter(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         options = self._options(kwargs)
-        yield from self._line.stream(messages, self._params(stop, kwargs), options)
+        yield from self._lined().stream(messages, self._params(stop, kwargs), options)
 
     async def _astream(
         self,
@@ -227,7 +286,7 @@ class ChatApiKeyRouter(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         options = self._options(kwargs)
-        async with aclosing(self._line.astream(messages, self._params(stop, kwargs), options)) as chunks:
+        async with aclosing(self._lined().astream(messages, self._params(stop, kwargs), options)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -308,6 +367,10 @@ class ChatApiKeyRouter(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """The model with tools. `tool_choice`: "auto", "any", "none", a tool's name, or the provider's own form."""
+        if self.deployments:
+            said = {"tool_choice": tool_choice, "strict": strict, **kwargs}
+            raw = ToolSet(tools, {name: value for name, value in said.items() if value is not None})
+            return cast("Runnable[LanguageModelInput, AIMessage]", self.bind(tools=raw))
         bound = tools_of(tools, strict=strict)
         choice = choice_of(tool_choice, bound)
         if choice is not None:
@@ -319,12 +382,18 @@ class ChatApiKeyRouter(BaseChatModel):
         schema: dict[str, Any] | type,
         *,
         include_raw: bool = False,
-        method: Method = "function_calling",
+        method: Method | None = None,
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | Any]:
         """The model answering in a schema: a pydantic class, a TypedDict, or a JSON schema.
 
-        "function_calling" works with every provider; "json_schema" and "json_mode" where the provider has them.
+        "function_calling" works with every provider; "json_schema" and "json_mode" where the provider has them. Without
+        `method` a pool of other integrations' models leaves it to each of them.
         """
-        return parsed(self.bind(**asked_of(schema, method, strict=strict), **kwargs), schema, include_raw=include_raw)
+        if self.deployments:
+            said = {name: value for name, value in (("method", method), ("strict", strict)) if value is not None}
+            wish = {WISH: Wish(schema, {**said, **kwargs}), **told_of(schema, method, strict)}
+            return parsed(self.bind(**wish), schema, include_raw=include_raw)
+        asked = asked_of(schema, method or "function_calling", strict=strict)
+        return parsed(self.bind(**asked, **kwargs), schema, include_raw=include_raw)

@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from apikeyrouter.adapters.narrow import integer, mapping, mappings, text
 from apikeyrouter.core.model import Usage
-from apikeyrouter.dispatch import RoutingMetadata
+from apikeyrouter.reply import RoutingMetadata
 
 GATEWAY: Final = "lc_gateway_metadata"
 """Where langchain-core's tracer looks for who really served (langchain_core.utils._gateway, since 1.6)."""

@@ -8,8 +8,8 @@ from typing import TypeAlias
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from tenacity import RetryCallState, Retrying
 
-from apikeyrouter.dispatch import FailedAttempt
 from apikeyrouter.errors import ProviderError
+from apikeyrouter.reply import FailedAttempt
 
 Manager: TypeAlias = "CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None"
 

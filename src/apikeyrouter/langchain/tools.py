@@ -57,7 +57,7 @@ def choice_of(choice: object, tools: Sequence[Mapping[str, Any]]) -> object:
 
 def asked_of(schema: Tool, method: Method, *, strict: bool | None) -> dict[str, Any]:
     """The arguments to bind for an answer of this schema. Raises ValueError for an unknown method."""
-    told = {"ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": schema}}
+    told = told_of(schema, method, strict)
     if method == "function_calling":
         tool = convert_to_openai_tool(schema, strict=strict)
         choice = {"type": "function", "function": {"name": tool["function"]["name"]}}
@@ -71,6 +71,11 @@ def asked_of(schema: Tool, method: Method, *, strict: bool | None) -> dict[str, 
     if method == "json_mode":
         return {"response_format": {"type": "json_object"}, **told}
     raise ValueError(f"method '{method}' is unknown; use one of {', '.join(METHODS)}.")
+
+
+def told_of(schema: Tool, method: str | None, strict: bool | None) -> dict[str, Any]:
+    """What langchain-core's traces tell of an answer's schema."""
+    return {"ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": schema}}
 
 
 class AnswerParser(BaseGenerationOutputParser[Any]):

@@ -1,0 +1,254 @@
+"""One call of a pool of models: its lease at any time, what was heard of it, and how each attempt ends.
+
+Exactly one end for every lease: settled, failed, or (cancelled, closed early, an exception nobody knows) committed at
+what is known of its use. The provider's own exception is what the caller sees when no attempt is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.exceptions import ModelError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.ledger import Lease
+from apikeyrouter.core.measure import IMAGE_TOKENS, MESSAGE_TOKENS, REPLY_TOKENS, Measure
+from apikeyrouter.core.model import NO_TAGS, Request, Usage
+from apikeyrouter.dispatch import Errand
+from apikeyrouter.errors import ProviderError, QuotaExhaustedError
+from apikeyrouter.intake import dollars_of, timeout_of
+from apikeyrouter.langchain.bindings import ToolSet
+from apikeyrouter.langchain.errors import in_langchain, spoken
+from apikeyrouter.langchain.listening import Ear, failure_of, loop_is_gone
+from apikeyrouter.langchain.options import RoutingOptions
+from apikeyrouter.ports import Answer
+from apikeyrouter.reply import FailedAttempt, RoutingMetadata, metadata_of, tried_by
+
+if TYPE_CHECKING:
+    from apikeyrouter.langchain.delegated import DelegatedLine
+
+_BOUNDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+MOST_GONE: Final = 100
+"""Connections of a closed event loop that one call may find in a shared pool, each once."""
+
+
+class Journey:
+    """The attempts of one call."""
+
+    def __init__(
+        self,
+        line: DelegatedLine,
+        messages: Sequence[BaseMessage],
+        params: Mapping[str, Any],
+        options: RoutingOptions,
+        *,
+        streaming: bool,
+    ) -> None:
+        self.line = line
+        self.router = line.router
+        self.ear = Ear()
+        self.usage: UsageMetadata | None = None
+        self.lease: Lease | None = None
+        self.metadata: RoutingMetadata
+        self._gone = 0
+        self._last: BaseException | None = None
+        with in_langchain():
+            timeout = timeout_of(options.timeout, self.router.settings.timeout_s)
+            wait = options.wait is not False
+            asked = _request(line, params, options)
+            weight = _measure(messages, params)
+            self.errand = Errand(self.router.dispatcher, asked, {}, weight, timeout, wait=wait)
+
+    @property
+    def failures(self) -> Iterable[FailedAttempt]:
+        """The attempts that failed before the one that served."""
+        attempts = self.errand.attempts
+        return tried_by(attempts) if attempts.failed else ()
+
+    # -- taking -----------------------------------------------------------------------------------------------------
+
+    async def take(self) -> BaseChatModel:
+        """The model of the next attempt."""
+        with in_langchain():
+            return self._taken(await self._next())
+
+    async def _next(self) -> Lease:
+        try:
+            return await self.errand.lease()
+        except ProviderError as error:
+            raise self._theirs(error) from error.__cause__
+
+    def take_now(self) -> BaseChatModel:
+        """The same, blocking this thread where there is something to wait for."""
+        with in_langchain():
+            return self._taken(self._at_once() or self.router.sync.wait_for(self._next()))
+
+    def _at_once(self) -> Lease | None:
+        """A lease without crossing to another thread, where nobody waits and there is room."""
+        errand = self.errand
+        rooms = errand.dispatcher.rooms.rooms
+        if errand.attempts.count or any(room.line.size for room in rooms.values()):
+            return None
+        try:
+            return errand.router.acquire(
+                errand.request, measure=errand.measure, timeout_s=errand.left, quiet=errand.wait
+            )
+        except QuotaExhaustedError:
+            if not errand.wait:
+                raise
+            return None
+
+    def _taken(self, lease: Lease) -> BaseChatModel:
+        self.lease = lease
+        self.ear.headers = {}
+        self.usage = None
+        self.errand.dispatcher.retry_budget(lease.provider).earn()
+        self.metadata = metadata_of(self.errand.attempts, lease, None)
+        return self.line.deployments[lease.key_id].model
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def settle(self, result: ChatResult) -> None:
+        """An answer came."""
+        message = result.generations[0].message if result.generations else None
+        self.usage = message.usage_metadata if isinstance(message, AIMessage) else None
+        self.finish()
+
+    def heard(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+        """A chunk came; its usage is added to the others'."""
+        told = chunk.message.usage_metadata if isinstance(chunk.message, AIMessage) else None
+        if told is not None:
+            self.usage = told if self.usage is None else add_usage(self.usage, told)
+        return chunk
+
+    def finish(self) -> None:
+        """The answer is complete, or its reader has enough of it."""
+        lease, self.lease = self.lease, None
+        if lease is None:
+            return
+        usage = usage_in(self.usage)
+        done = self.errand.settle(lease, Answer(status=200, headers=self.ear.headers), usage)
+        self.metadata = metadata_of(self.errand.attempts, lease, None if done is None else done.cost)
+
+    def broke(self, error: BaseException) -> None:
+        """A stream ended after its first chunk: closed by its reader, or broken."""
+        if isinstance(error, GeneratorExit):
+            self.finish()
+            return
+        lease, self.lease = self.lease, None
+        found = None if lease is None else failure_of(error, self.errand.adapter(lease))
+        if lease is not None:
+            failure = Failure(kind=Kind.CANCELLED) if found is None else found[0]
+            self.errand.router.fail(lease, replace(failure, billed=True), usage=usage_in(self.usage))
+            self.errand.judge_all()
+
+    def failed_now(self, error: BaseException) -> None:
+        """An attempt failed; returns when another may follow, else raises the provider's own exception."""
+        found = self._found(error)
+        if found is not None:
+            self.router.sync.wait_for(self._note(error, *found))
+
+    async def failed(self, error: BaseException) -> None:
+        """The same."""
+        found = self._found(error)
+        if found is not None:
+            await self._note(error, *found)
+
+    def _found(self, error: BaseException) -> tuple[Lease, Failure, Mapping[str, str]] | None:
+        """Whom an exception blames. None: nobody, the same may be tried again. Raises what no provider caused."""
+        lease, self.lease = self.lease, None
+        assert lease is not None
+        if isinstance(error, StopIteration | StopAsyncIteration):
+            empty = Failure(kind=Kind.EMPTY, message="the stream ended without content", billed=True)
+            return lease, empty, self.ear.headers
+        if self._gone < MOST_GONE and loop_is_gone(error):
+            self._gone += 1
+            self.router.release(lease)
+            return None
+        found = failure_of(error, self.errand.adapter(lease)) if isinstance(error, Exception) else None
+        if found is None:
+            self.errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
+            self.errand.judge_all()
+            raise error
+        return lease, found[0], found[1] or self.ear.headers
+
+    async def _note(self, error: BaseException, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
+        self._last = error
+        try:
+            await self.errand.failed(lease, failure, headers)
+        except ProviderError as ours:
+            raise self._theirs(ours) from error.__cause__
+
+    def _theirs(self, ours: ProviderError) -> BaseException:
+        """The last attempt's own exception where LangChain's `except` clauses know it, else ours as one they know."""
+        error = self._last
+        if error is not None and isinstance(error, ModelError):
+            tried = ", ".join(f"{one.key} {one.kind}" for one in self.failures)
+            error.add_note(f"apikeyrouter tried: {tried}")
+            known: BaseException = error
+            return known
+        made = spoken(ours)
+        made.__cause__ = error
+        return made
+
+
+def _request(line: DelegatedLine, params: Mapping[str, Any], options: RoutingOptions) -> Request:
+    override = params.get("model")
+    among = line.everybody if override is None else line.taking(str(override))
+    return Request(
+        model=str(override or next(iter(line.deployments.values())).name),
+        among=among,
+        provider=options.provider,
+        tenant=options.tenant,
+        user=options.user,
+        tags=options.tags or NO_TAGS,
+        session=options.session,
+        priority=options.priority or 0,
+        max_cost=dollars_of(options.max_cost),
+        objective=options.objective,
+        request_id=options.request_id,
+        correlation_id=options.correlation_id,
+    )
+
+
+def _measure(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Measure:
+    """What a call weighs, without turning its messages into anybody's shape."""
+    chars, images = 0, 0
+    for message in messages:
+        content = message.content
+        if isinstance(content, str):
+            chars += len(content)
+        else:
+            for block in content:
+                said = block if isinstance(block, str) else block.get("text")
+                chars += len(said) if isinstance(said, str) else 0
+                images += not isinstance(said, str)
+    tools = params.get("tools")
+    if isinstance(tools, ToolSet):
+        chars += tools.chars
+    bound = next((params[name] for name in _BOUNDS if isinstance(params.get(name), int)), None)
+    fixed = REPLY_TOKENS + MESSAGE_TOKENS * len(messages) + IMAGE_TOKENS * images
+    return Measure(chars=chars, fixed=fixed, images=images, max_output_tokens=bound)
+
+
+def usage_in(told: UsageMetadata | None) -> Usage | None:
+    """LangChain's usage as the engine's."""
+    if told is None:
+        return None
+    read, wrote = told.get("input_token_details") or {}, told.get("output_token_details") or {}
+    return Usage(
+        input_tokens=told["input_tokens"],
+        output_tokens=told["output_tokens"],
+        cache_read_tokens=read.get("cache_read") or 0,
+        cache_write_tokens=read.get("cache_creation") or 0,
+        reasoning_tokens=wrote.get("reasoning") or 0,
+        audio_input_tokens=read.get("audio") or 0,
+        audio_output_tokens=wrote.get("audio") or 0,
+    )
