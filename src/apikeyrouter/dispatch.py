@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher", "Errand", "FailedAttempt", "Reply", "RoutingMetadata", "metadata_of"]
 
 _JUDGED_LATE: Final = frozenset({Kind.UNAUTHENTICATED})
+LEAST_PATIENCE_S: Final = 1.0
+"""A provider that was given less than this to answer has not failed."""
 BOUND_OF: Final = {"chat": "max_completion_tokens", "responses": "max_output_tokens"}
 """What a body calls the most tokens of an answer, where it is not max_tokens."""
 
@@ -133,9 +135,10 @@ class Errand:
     async def failed(self, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
         """Record a failed attempt; returns when another may follow, else raises the error."""
         late = failure.kind in _JUDGED_LATE
+        excused = self._was_hurried(lease, failure)
         adapter = self.adapter(lease)
         readings, identity = adapter.limits(headers), adapter.identity(headers)
-        self.router.fail(lease, failure, readings=readings, identity=identity, judge=not late)
+        self.router.fail(lease, failure, readings=readings, identity=identity, judge=not (late or excused))
         if late:
             self.open_verdicts.append((lease, failure))
         step = self.attempts.note(
@@ -171,6 +174,13 @@ class Errand:
         if actions.failover is not None:
             settings = replace(settings, failover=cast(Failover, actions.failover))
         return settings
+
+    def _was_hurried(self, lease: Lease, failure: Failure) -> bool:
+        """Whether the caller's own deadline ended an attempt that had less time than answers take: nobody's fault."""
+        if failure.kind is not Kind.TIMEOUT or failure.status is not None or self.left > 0:
+            return False
+        usual = lease.candidate.deployment.latency.expected_s(lease.need[OUTPUT])
+        return self.router.now() - lease.at < max(LEAST_PATIENCE_S, 2.0 * usual)
 
     def _may_be_done(self, lease: Lease, failure: Failure) -> bool:
         """Whether trying again could do twice what its provider's description does not call idempotent."""

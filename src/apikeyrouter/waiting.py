@@ -18,7 +18,7 @@ from apikeyrouter.core.model import Request
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.core.waiting import Line, Ticket
-from apikeyrouter.errors import QuotaExhaustedError, RoutingError
+from apikeyrouter.errors import ApiKeyRouterError, QuotaExhaustedError
 from apikeyrouter.router import Router
 
 LOOK_BEHIND: Final = 50
@@ -204,7 +204,7 @@ class WaitingRoom:
             if error.retry_after is None or now >= waiter.latest:
                 return self._answer(waiter, error)
             return min(now + error.retry_after + LATE_S, max(waiter.latest, now + EARLIEST_S))
-        except RoutingError as error:
+        except ApiKeyRouterError as error:
             return self._answer(waiter, error)
         self.line.serve(waiter)
         if waiter.done is not None:
@@ -215,7 +215,7 @@ class WaitingRoom:
         """When a waiter that was not tried must be answered; at its latest moment it is tried once more, and told."""
         return self._serve_one(waiter, now) if now >= waiter.latest else waiter.latest
 
-    def _answer(self, waiter: Waiter, error: RoutingError) -> float:
+    def _answer(self, waiter: Waiter, error: ApiKeyRouterError) -> float:
         self.line.remove(waiter)
         if waiter.done is not None:
             waiter.done.set_exception(error)

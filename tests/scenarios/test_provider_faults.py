@@ -17,6 +17,7 @@ from apikeyrouter import (
     ProviderTimeoutError,
     ServiceUnavailableError,
 )
+from apikeyrouter.core.registry import MOST_BLOCKS
 from apikeyrouter.events import BreakerChanged, Failed
 from apikeyrouter.simulator import Fault, Organisation, World, limits
 from apikeyrouter.testing import ManualClock
@@ -294,3 +295,26 @@ async def test_cancelling_a_request_settles_it_and_blames_nobody(opened: Opener)
     assert budget.spent > 0  # it was sent, so it may be billed
     await until(lambda: stage.in_flight == 0)
     assert stage.world.record.all()[0].left
+
+
+async def test_a_caller_in_a_hurry_does_not_break_the_provider_for_others(opened: Opener) -> None:
+    stage = await opened(ALONE)
+    slow = stage.world.faults.add(Fault(kind="hang"))
+    hasty = (stage.router.route(chat(), timeout=0.05) for _ in range(12))
+    results = await asyncio.gather(*hasty, return_exceptions=True)
+    assert {type(r) for r in results} == {ProviderTimeoutError}
+    assert not stage.of(BreakerChanged)
+    slow.stop()
+    reply = await stage.router.route(chat())
+    assert "reliability 0.047" in str(stage.router.explain(reply.metadata.decision_id))  # nothing was learned of it
+    await until(lambda: stage.in_flight == 0)
+
+
+async def test_names_of_models_that_nobody_has_do_not_pile_up(opened: Opener) -> None:
+    stage = await opened([BOTH[0]])
+    with pytest.raises(InvalidRequestError, match="does not exist"):
+        await stage.router.route(chat(model="openai/invented"))
+    registry = stage.router._router.registry
+    for number in range(MOST_BLOCKS + 50):
+        registry.block("a1", "openai", f"invented-{number}", 1e12, "model_not_found")
+    assert len(registry.blocked) == MOST_BLOCKS

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from stage import Opener, Stage, chat, until
 
-from apikeyrouter import NoEligibleKeysError, QuotaExhaustedError, Request, Usage
+from apikeyrouter import NoEligibleKeysError, ProviderNotFoundError, QuotaExhaustedError, Request, Usage
 from apikeyrouter.events import Refused
 from apikeyrouter.simulator import Organisation, World, limits
 from apikeyrouter.testing import ManualClock
@@ -222,3 +222,16 @@ async def test_concurrency_is_waited_for_without_a_clock(opened: Opener) -> None
     assert len(replies) == 6
     assert stage.count(outcome="throttled") == 0
     assert stage.world.organisations["org-a"].counters.most_in_flight == 1
+
+
+async def test_a_provider_taken_out_while_requests_wait_is_an_answer_to_them_only(opened: Opener) -> None:
+    clock = ManualClock()
+    stage = await opened(World(SMALL, clock=clock), clock=clock)
+    for _ in range(3):
+        await stage.router.route(chat())
+    pinned = asyncio.ensure_future(stage.router.route(chat(), provider="openai", timeout=600))
+    await waiting(stage, 1)
+    with stage.router._router.lock:
+        stage.router._router.registry.remove_provider("openai")
+    with pytest.raises(ProviderNotFoundError, match="'openai' is not registered"):
+        await stage.while_time_passes(pinned)

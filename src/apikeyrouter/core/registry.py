@@ -35,6 +35,8 @@ ANY_OPERATION: Final = "http"
 """A request whose dialect nobody asked about: every provider takes it."""
 MOST_ROSTERS: Final = 1024
 MOST_DEPLOYMENTS: Final = 10_000
+MOST_BLOCKS: Final = 10_000
+"""Names of models come from callers, and each that a provider does not know blocks a key for it."""
 
 
 @dataclass(slots=True)
@@ -213,6 +215,8 @@ class Registry:
 
     def block(self, key: str, provider: str, model: str, until: float, reason: str) -> None:
         """Keep one key from one model for a while (no access, unknown there, not on the plan)."""
+        while len(self.blocked) >= MOST_BLOCKS:
+            del self.blocked[next(iter(self.blocked))]
         self.blocked[key, provider, model] = (until, reason)
         self.next_change = min(self.next_change, until)
         self.changed()
