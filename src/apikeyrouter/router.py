@@ -147,6 +147,8 @@ class Router:
         secret = self.secrets.get(chosen.key.id)
         if secret is not None:
             lease.reveal = secret.reveal
+        if ask.objective.affinity:
+            self.asking.served(ask, measure, chosen)
         key = chosen.key
         key.usage_count += 1
         key.last_used_at = now
@@ -220,7 +222,7 @@ class Router:
             now = self.now()
             deployment = lease.candidate.deployment
             price = deployment.price
-            cost = None if usage is None else cost_of(usage, price)
+            cost = None if usage is None else cost_of(usage, price, now)
             done = self.ledger.settle(lease, usage, cost, now)
             if done is None:
                 return None
@@ -262,7 +264,7 @@ class Router:
         """
         with self.lock:
             now = self.now()
-            cost = None if usage is None else cost_of(usage, lease.candidate.deployment.price)
+            cost = None if usage is None else cost_of(usage, lease.candidate.deployment.price, now)
             done = self.ledger.fail(lease, failure, now, usage, cost)
             if done is None:
                 return None
@@ -369,8 +371,8 @@ class Router:
             self._outbox.append(BudgetCrossed.of(c, now))
 
 
-def cost_of(usage: Usage, price: Price | None) -> int | None:
-    """Nano-dollars of a usage, None where nobody knows: the provider's own figure, else by the price."""
+def cost_of(usage: Usage, price: Price | None, now: float) -> int | None:
+    """Nano-dollars of a usage, None where nobody knows: the provider's own figure, else by the price in force `now`."""
     if price is not None:
-        return price.cost(usage)
+        return (price.at(now) if price.varies else price).cost(usage)
     return None if usage.cost_reported is None else nano(usage.cost_reported)

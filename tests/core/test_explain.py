@@ -58,7 +58,7 @@ def test_every_key_is_named_with_its_number() -> None:
         r"poor: costs up to \$0.00015, budget key:poor has \$0.00001",
         r"off: state is disabled",
         r"other: model does not serve m",
-        r"loser would have won with a score \d\.\d{3} lower",
+        r"loser lost by 0\.\d\d on cost; with a 67 % lower price it would have won",
     ):
         assert re.search(told, text), f"{told}\n{text}"
 

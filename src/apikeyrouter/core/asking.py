@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from apikeyrouter.core.affinity import Homes, mark_of
 from apikeyrouter.core.budget import BudgetTree, Node
 from apikeyrouter.core.decision import Decision, Lowered
 from apikeyrouter.core.facts import budget_facts, request_facts
@@ -17,7 +18,7 @@ from apikeyrouter.core.model import INPUT, OUTPUT, Need, Request, nano
 from apikeyrouter.core.pick import Ask
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts
-from apikeyrouter.core.roster import Roster
+from apikeyrouter.core.roster import Candidate, Roster
 from apikeyrouter.core.rulebook import NO_VERDICT, Rulebook, Verdict
 from apikeyrouter.core.score import Objective
 from apikeyrouter.core.tokens import Measure, TokenModel
@@ -30,7 +31,17 @@ GENERATES: Final = frozenset({"chat", "completion", "responses", "messages"})
 class Asking:
     """What every request is asked against. `objective`, `rulebook` and `default_max_output` may be replaced."""
 
-    __slots__ = ("budgets", "default_max_output", "lowers", "objective", "objectives", "registry", "rulebook", "tokens")
+    __slots__ = (
+        "budgets",
+        "default_max_output",
+        "homes",
+        "lowers",
+        "objective",
+        "objectives",
+        "registry",
+        "rulebook",
+        "tokens",
+    )
 
     def __init__(
         self,
@@ -47,6 +58,7 @@ class Asking:
         self.objectives: dict[str, Objective] = {}
         self.default_max_output = default_max_output
         self.rulebook = Rulebook()
+        self.homes = Homes()
         self.lowers = False
         self.budgets_changed()
 
@@ -81,13 +93,10 @@ class Asking:
         if self.lowers or verdict.split or verdict.downgrade:
             request, roster, lowered = self._lowered(request, measure, verdict, nodes, roster, now)
         need = self._need(request, measure, nodes, roster)
-        objective = self.objective if request.objective is None else self.objective_of(request.objective)
-        if request.objective is None and verdict.objective is not None:
-            objective = verdict.objective
         ask = Ask(
             request,
             need,
-            objective,
+            self._objective(request, verdict),
             nodes=nodes,
             max_cost=_least(None if request.max_cost is None else nano(request.max_cost), verdict.max_cost),
             attempts=attempts,
@@ -96,7 +105,15 @@ class Asking:
             priced_tokens=_priced(request, measure, nodes, roster),
             features=None if measure is None else measure.features,
         )
+        if ask.objective.affinity:
+            ask.home = self.homes.find(mark_of(request, measure))
         return roster, ask, lowered
+
+    def _objective(self, request: Request, verdict: Verdict) -> Objective:
+        """The request's own, else what a policy says, else the configured one."""
+        if request.objective is not None:
+            return self.objective_of(request.objective)
+        return self.objective if verdict.objective is None else verdict.objective
 
     def _judge(
         self,
@@ -145,6 +162,12 @@ class Asking:
     def roster(self, request: Request, now: float) -> Roster:
         r = request
         return self.registry.roster(r.model, r.provider, r.operation, r.needs, r.tenant, now, among=r.among)
+
+    def served(self, ask: Ask, measure: Measure | None, chosen: Candidate) -> None:
+        """Remember where a prompt's beginning is cached from now on."""
+        mark = mark_of(ask.request, measure)
+        if mark is not None:
+            self.homes.remember(mark, chosen.pools[-1].id)
 
     def objective_of(self, what: object) -> Objective:
         """A request's own objective; names are compiled once."""

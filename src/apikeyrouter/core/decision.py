@@ -76,7 +76,8 @@ class Lowered:
 class Decision:
     """One choice. `chosen` is None for a refusal. str() is the human explanation.
 
-    Per stratum `statics` has (stratum, static score, cost in nano-dollars or None). Per scanned candidate `numbers`
+    Per stratum `statics` has (stratum, static score, cost in nano-dollars or None), and `terms` the terms of
+    `objective.static`, in the same order. Per scanned candidate `numbers`
     has ROW floats in the order of `scanned`. `drawn` of `total` candidates were looked at.
     """
 
@@ -101,6 +102,7 @@ class Decision:
         "scanned",
         "shortfalls",
         "statics",
+        "terms",
         "untold",
         "verdict",
         "waited_s",
@@ -126,6 +128,7 @@ class Decision:
         self.scanned: list[Candidate] = []
         self.numbers: list[float] = []
         self.statics: list[tuple[Stratum, float, int | None]] = []
+        self.terms: list[float] = []
         self.rejected: list[Rejection] = []
         self.untold: dict[str, int] = {}
         self.shortfalls: list[tuple[Candidate, Shortfall]] = []

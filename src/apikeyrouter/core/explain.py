@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from apikeyrouter.core import decision as why
-from apikeyrouter.core.decision import ROW, Decision, Rejection
+from apikeyrouter.core.counterfactual import Parts, parts, verdict
+from apikeyrouter.core.decision import Decision, Rejection
 from apikeyrouter.core.model import dollars
-from apikeyrouter.core.pick import static_term
 from apikeyrouter.core.pool import Shortfall
-from apikeyrouter.core.score import STATIC
 from apikeyrouter.core.window import NEVER
 
 SHOWN = 12
@@ -34,21 +33,14 @@ class Scored:
 
 
 def scored(d: Decision) -> list[Scored]:
-    """Every scanned candidate, best first."""
-    by_stratum = {id(s): (score, cost) for s, score, cost in d.statics}
-    rows = []
-    for i, c in enumerate(d.scanned):
-        score, load = d.numbers[ROW * i], d.numbers[ROW * i + 1]
-        static, cost = by_stratum[id(c.stratum)]
-        terms = _terms(d, c.stratum, static, score, cost)
-        rows.append(Scored(c.key.id, c.deployment.provider, c.deployment.model, score, load, cost, terms))
-    return sorted(rows, key=lambda r: (r.score, r.key != d.key))
+    """Every scanned candidate, the chosen one first, then by score."""
+    rows = [_row(each) for each in parts(d)]
+    return sorted(rows, key=lambda r: (r.key != d.key, r.score) if d.objective.order else (r.score, r.key != d.key))
 
 
-def _terms(d: Decision, stratum: object, static: float, score: float, cost: int | None) -> dict[str, float]:
-    names = [STATIC[t] for t, _ in d.objective.static]
-    dynamic = "capacity" if not d.objective.fairness else "capacity and fairness"
-    return {" + ".join(names) or "static": static, dynamic: score - static}
+def _row(p: Parts) -> Scored:
+    c = p.candidate
+    return Scored(c.key.id, c.deployment.provider, c.deployment.model, p.score, p.load, p.cost, p.terms)
 
 
 def rejections(d: Decision) -> list[Rejection]:
@@ -188,8 +180,9 @@ def sentence(r: Rejection) -> str:
 def _what_would_change(d: Decision, rows: list[Scored]) -> str:
     """The nearest alternative and the smallest change that would have made it win."""
     if d.chosen is not None and len(rows) > 1:
-        gap = rows[1].score - rows[0].score
-        return f"{rows[1].key} would have won with a score {gap:.3f} lower."
+        by_key = {(p.candidate.key.id, p.candidate.deployment.name): p for p in parts(d)}
+        best, other = (by_key[r.key, f"{r.provider}/{r.model}"] for r in rows[:2])
+        return verdict(d, best, other)
     nearest = min(d.shortfalls, key=lambda pair: pair[1].wait_s, default=None)
     if nearest is None or nearest[1].wait_s == NEVER:
         return ""
@@ -203,4 +196,4 @@ def _missing(s: Shortfall) -> str:
     return f"{max(1, int(s.need - s.free)):,} more free in {s.window}, expected in {_seconds(s.wait_s)}"
 
 
-__all__ = ["Scored", "rejections", "render", "scored", "sentence", "static_term"]
+__all__ = ["Scored", "rejections", "render", "scored", "sentence"]

@@ -26,6 +26,8 @@ AUDIO_CHARS: Final = 2_000
 """Base64 characters of audio to a token: 10 tokens a second (published), 20 kB a second for compressed speech."""
 DOCUMENT_CHARS: Final = 50
 """Base64 characters of a document to a token: about 2,000 tokens and 100 kB a page."""
+PREFIX_CHARS: Final = 4_096
+"""What a prompt must share with another to find it in a cache: providers cache from 1,024 tokens on (published)."""
 
 OBJECT: Final = (dict, Mapping)
 LIST: Final = (list, tuple)
@@ -49,6 +51,7 @@ class Measure:
     max_output_tokens: int | None = None
     features: frozenset[str] = NO_NAMES
     wide: int = 0
+    prefix: int = 0
 
     @property
     def most_tokens(self) -> int:
@@ -69,19 +72,22 @@ def measure(operation: str, body: Mapping[str, object]) -> Measure:
     cap = 0 if operation == "embeddings" else _cap(body)
     if body.get("stream"):
         tally.features.add("streaming")
-    return Measure(tally.chars, tally.fixed, tally.images, cap, frozenset(tally.features), tally.wide)
+    prefix = tally.prefix if tally.chars >= PREFIX_CHARS else 0
+    return Measure(tally.chars, tally.fixed, tally.images, cap, frozenset(tally.features), tally.wide, prefix)
 
 
 class _Tally:
     """Sums while a body is read."""
 
-    __slots__ = ("chars", "features", "fixed", "images", "wide")
+    __slots__ = ("chars", "features", "fixed", "images", "prefix", "wide")
 
     def __init__(self) -> None:
-        self.chars = self.wide = self.fixed = self.images = 0
+        self.chars = self.wide = self.fixed = self.images = self.prefix = 0
         self.features: set[str] = set()
 
     def text(self, text: str) -> None:
+        if self.chars < PREFIX_CHARS:
+            self.prefix = hash((self.prefix, text[: PREFIX_CHARS - self.chars]))
         self.chars += len(text)
         if not text.isascii():
             # In UTF-8 a wide character has three bytes or more, an accented letter two.

@@ -16,10 +16,12 @@ from apikeyrouter.core.bearing import key_facts, pool_facts
 from apikeyrouter.core.budget import HUGE, BudgetTree, Node
 from apikeyrouter.core.decision import Decision, Rejection
 from apikeyrouter.core.model import COST, Need, Request
+from apikeyrouter.core.ranking import best_by_rank, keyed_terms
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Roster, Stratum
 from apikeyrouter.core.rulebook import NO_VERDICT, Verdict
-from apikeyrouter.core.score import CAPACITY_SCALE, LATENCY_REFERENCE_S, TIE_BREAK, Constraints, Objective
+from apikeyrouter.core.score import CAPACITY_SCALE, TIE_BREAK, Constraints, Objective
+from apikeyrouter.core.terms import static_term
 
 Chance = Callable[[], float]
 """A source of uniform numbers in [0, 1), such as random.Random().random."""
@@ -41,7 +43,7 @@ class Ask:
     `features` of the body (None: unknown) tell which rates can apply.
     """
 
-    __slots__ = ("attempts", "costly", "features", "max_cost", "need", "nodes", "objective", "output_tokens",
+    __slots__ = ("attempts", "costly", "features", "home", "max_cost", "need", "nodes", "objective", "output_tokens",
                  "picky", "priced_tokens", "request", "room", "room_node", "verdict")  # fmt: skip
 
     def __init__(
@@ -70,6 +72,7 @@ class Ask:
         self.costly = costly
         self.verdict = verdict
         self.picky = attempts is not None or objective.constraints.min_exhaustion > 0 or verdict.per_key
+        self.home: str | None = None
         self.room: int = HUGE
         self.room_node: Node | None = None
 
@@ -97,7 +100,7 @@ def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
 
 def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> list[tuple[float, int | None, Stratum]]:
     """The strata that pass every condition that is equal for their keys, with static score and cost, best first."""
-    costs = [_hold(s, ask) for s in tier]
+    costs = [_hold(s, ask, now) for s in tier]
     worst = max(c or 0 for c in costs)
     allowed = []
     for stratum, cost in zip(tier, costs, strict=True):
@@ -107,7 +110,9 @@ def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> lis
             continue
         score = 0.0
         for term, weight in ask.objective.static:
-            score += weight * static_term(term, stratum, cost, worst, ask.output_tokens)
+            value = static_term(term, stratum, cost, worst, ask.output_tokens)
+            d.terms.append(value)
+            score += weight * value
         if ask.verdict.prefers and not ask.verdict.per_key:
             score -= _preference(stratum.candidates[0], ask, cost, now)
         allowed.append((score, cost, stratum))
@@ -121,22 +126,11 @@ def _static_score(entry: tuple[float, int | None, Stratum]) -> float:
     return entry[0]
 
 
-def _hold(stratum: Stratum, ask: Ask) -> int | None:
+def _hold(stratum: Stratum, ask: Ask, now: float) -> int | None:
     price = stratum.deployment.price
+    if price is not None and price.varies:
+        price = price.at(now)
     return None if price is None else price.hold(ask.priced_tokens, ask.output_tokens, ask.features)
-
-
-def static_term(term: int, stratum: Stratum, cost: int | None, worst: int, output_tokens: int) -> float:
-    """Term `term` of score.STATIC for a stratum, in [0, 1], 0 best. An unknown price counts as the dearest."""
-    deployment = stratum.deployment
-    if term == 0:
-        return 1.0 if cost is None else cost / worst if worst else 0.0
-    if term == 1:
-        return 1.0 - deployment.reliability.lcb
-    if term == 2:
-        expected = deployment.latency.expected_s(output_tokens)
-        return expected / (expected + LATENCY_REFERENCE_S)
-    return 1.0 - stratum.candidates[0].key.quality
 
 
 def _refusal(stratum: Stratum, ask: Ask, cost: int | None, now: float) -> Rejection | None:
@@ -200,12 +194,14 @@ def _best(  # noqa: C901  (the scoring loop stands in one place on purpose: it r
     best: Candidate | None = None
     best_score, best_cost, ties = float("inf"), None, 0.0
     objective = ask.objective
-    scale, fair, risky = objective.capacity, objective.fairness, objective.risk
+    scale = objective.capacity
     preferring = ask.verdict.prefers and ask.verdict.per_key
-    least = _least_served(strata) if fair else 0.0
+    more = objective.keyed
+    prunes = not (small or preferring or objective.order)
+    least = _least_served(strata) if objective.fairness else 0.0
     scanned, numbers = d.scanned, d.numbers
     for static, cost, stratum in strata:
-        if not small and static > best_score and not preferring:
+        if prunes and static > best_score:
             continue
         need = ask.need if not ask.costly else with_cost(ask.need, cost or 0)
         found = _scan(stratum, ask, need, cost, d, now) if small else _draw(stratum, ask, need, cost, d, now, chance)
@@ -213,12 +209,10 @@ def _best(  # noqa: C901  (the scoring loop stands in one place on purpose: it r
             score = static + TIE_BREAK * load
             if scale:
                 score += scale * (1.0 - exp(-CAPACITY_SCALE * load))
-            if fair:
-                score += fair * fairness_term(candidate, least)
+            if more:
+                score += keyed_terms(candidate, ask, cost, load, least)
             if preferring:
                 score -= _preference(candidate, ask, cost, now)
-            if risky:
-                score += risky * max(pool.risk for pool in candidate.pools)
             scanned.append(candidate)
             numbers.append(score)
             numbers.append(load)
@@ -229,18 +223,15 @@ def _best(  # noqa: C901  (the scoring loop stands in one place on purpose: it r
                 ties += candidate.key.weight
                 if chance() * ties < candidate.key.weight:
                     best, best_cost = candidate, cost
+    if objective.order and best is not None:
+        best = best_by_rank(d, ask, least, chance)
+        best_cost = next(cost for _, cost, stratum in strata if stratum is best.stratum)
     d.chosen, d.cost = best, best_cost
     return best is not None
 
 
 def _least_served(strata: list[tuple[float, int | None, Stratum]]) -> float:
     return min(c.key.served / c.key.weight for _, _, s in strata for c in s.candidates[:64])
-
-
-def fairness_term(candidate: Candidate, least: float) -> float:
-    """How far a key is ahead of the least served one, by tokens over weight; half at ten thousand tokens."""
-    ahead = max(0.0, candidate.key.served / candidate.key.weight - least)
-    return ahead / (ahead + 10_000.0)
 
 
 def _scan(

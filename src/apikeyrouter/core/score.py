@@ -12,19 +12,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from apikeyrouter.core.allowance import amount as dollars_of
 from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Tags, nano
 from apikeyrouter.errors import InvalidConfigurationError
 
-TERMS: Final = ("cost", "reliability", "latency", "quality", "fairness", "capacity", "risk")
+if TYPE_CHECKING:
+    from apikeyrouter.core.terms import Term
+
+TERMS: Final = ("cost", "reliability", "latency", "quality", "fairness", "capacity", "risk", "affinity")
 STATIC: Final = ("cost", "reliability", "latency", "quality")
 """Terms that are equal for all keys of one provider, model, price and quality: computed once for each such group."""
 
 TIE_BREAK: Final = 0.001
-LATENCY_REFERENCE_S: Final = 2.0
-"""An answer this slow scores 0.5."""
 CAPACITY_SCALE: Final = 8.0
 """Makes the load comparable: a tenth of a window on a full pool scores about 0.5."""
 
@@ -38,9 +39,32 @@ NAMED: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
         "quality": {"quality": 0.9, "reliability": 0.1},
         "capacity": {"capacity": 1.0},
         "risk": {"risk": 0.8, "capacity": 0.2},
+        "affinity": {"affinity": 0.6, "reliability": 0.3, "capacity": 0.1},
     }
 )
 """An objective given by name. Reliability stays in the others with a tenth: nobody wants the cheapest failure."""
+
+
+_OWN: Final[dict[str, Term]] = {}
+_OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}$")
+
+
+def objective(name: str) -> Callable[[Term], Term]:
+    """Register a function as a term of that name, usable like the built-in ones, alone or with weights.
+
+    It takes a `terms.Option` and returns 0.0 for the best to 1.0 for the worst; it is asked for each candidate, so it
+    must be quick and must not wait. Registering a name again replaces its function for objectives made afterwards.
+    """
+    if not _OWN_NAME.match(name) or name in TERMS or name in NAMED or name in ("constraints", "order"):
+        raise InvalidConfigurationError(
+            f"An objective cannot be called '{name}'; choose another name, such as 'green'."
+        )
+
+    def register(term: Term) -> Term:
+        _OWN[name] = term
+        return term
+
+    return register
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +94,8 @@ NO_CONSTRAINTS: Final = Constraints()
 class Objective:
     """Weights over the terms, and constraints. Build with `Objective.of("cost")` or `Objective.of({"cost": 0.6, ...})`.
 
-    `order` names the terms by rank instead of by weight: each is worth more than all that follow (bands of 5 %).
+    `order` ranks terms instead of weighing them: the first keeps the candidates within 0.05 of its best, the next
+    chooses among these, and so on. `own` are registered terms, `keyed` tells whether any term depends on the key.
     """
 
     name: str = "default"
@@ -81,6 +106,10 @@ class Objective:
     fairness: float = field(init=False)
     capacity: float = field(init=False)
     risk: float = field(init=False)
+    affinity: float = field(init=False)
+    own_names: tuple[tuple[str, Term], ...] = field(init=False)
+    own: tuple[tuple[Term, float], ...] = field(init=False)
+    keyed: bool = field(init=False)
 
     def __post_init__(self) -> None:
         weights = self._checked()
@@ -90,14 +119,19 @@ class Objective:
         object.__setattr__(self, "fairness", weights.get("fairness", 0.0))
         object.__setattr__(self, "capacity", weights.get("capacity", 0.0))
         object.__setattr__(self, "risk", weights.get("risk", 0.0))
+        object.__setattr__(self, "affinity", weights.get("affinity", 0.0))
+        object.__setattr__(self, "own_names", tuple((n, _OWN[n]) for n in weights if n not in TERMS))
+        object.__setattr__(self, "own", tuple((_OWN[n], w) for n, w in weights.items() if n not in TERMS))
+        object.__setattr__(self, "keyed", bool(self.fairness or self.risk or self.affinity or self.own))
 
     def _checked(self) -> dict[str, float]:
         weights = dict(self.weights)
         for rank, name in enumerate(self.order):
             weights[name] = 20.0**-rank
         for name, weight in weights.items():
-            if name not in TERMS:
-                raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {', '.join(TERMS)}.")
+            if name not in TERMS and name not in _OWN:
+                known = ", ".join((*TERMS, *_OWN))
+                raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {known}.")
             if not 0 <= weight < float("inf"):
                 raise InvalidConfigurationError(f"The weight of '{name}' is {weight}; it must be at least 0.")
         return weights
@@ -117,8 +151,11 @@ class Objective:
 
 
 def _named(name: str) -> Objective:
+    if name in _OWN:
+        return Objective(name=name, weights={name: 1.0})
     if name not in NAMED:
-        raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {', '.join(sorted(NAMED))}.")
+        known = ", ".join(sorted({*NAMED, *_OWN}))
+        raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {known}.")
     return Objective(name=name, weights=NAMED[name])
 
 
