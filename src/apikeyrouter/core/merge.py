@@ -206,10 +206,10 @@ def _learn_window(pool: Pool, reading: Reading, seq: int, now: float) -> None:
         return
     w = Window(Limit(of=DIMENSIONS[reading.of], amount=reading.limit, per=per), now)
     w.learned = True
-    w.level = float(reading.remaining)
     w.merged_seq = seq
     if reading.reset_s and implied_period(reading) is None and reading.period_s is None:
         w.cap = min(w.cap, max(1.0, reading.remaining + reading.reset_s * w.gross))
+    w.level = min(w.cap, float(reading.remaining))
     pool.windows = (*(x for x in pool.windows if not (x.learned and x.of == w.of and x.per == w.per)), w)
 
 
