@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ from apikeyrouter.testing import ManualClock
 T = TypeVar("T")
 Config = dict[str, Any]
 MODEL = "gpt-4o-mini"
+_REASON = re.compile(r"disabled|invalid|does not serve|no operation|lacks|another tenant|failed this request|not_found")
 EVENTS = (Acquired, BreakerChanged, BudgetCrossed, Expired, Failed, HookFailed, Refused, Settled, StateChanged)
 
 
@@ -308,15 +309,20 @@ def assert_explained(stage: Stage) -> None:
         assert decision.id in text
         assert decision.roster.model in text or decision.model in text
         for key in _others(decision):
-            assert key in text, f"{key} is not in:\n{text}"
+            line = next((line for line in text.splitlines() if key in line), "")
+            assert line, f"{key} is not in:\n{text}"
+            told = line.replace(key, "").replace(decision.model, "")
+            assert any(sign.isdigit() for sign in told) or _REASON.search(told), line
         assert_silent(stage, text)
 
 
 def _others(decision: Decision) -> set[str]:
-    """Keys that a person would ask about: everybody looked at."""
-    if decision.total > 10:
+    """Keys that a person would ask about: everybody looked at, and everybody left out."""
+    left_out = decision.roster.excluded
+    if decision.total + len(left_out) > 10:
         return set()
-    return {c.key.id for c in decision.scanned} | {c.key.id for c, _ in decision.shortfalls}
+    looked_at = {c.key.id for c in decision.scanned} | {c.key.id for c, _ in decision.shortfalls}
+    return looked_at | {each.key for each in left_out}
 
 
 def assert_silent(stage: Stage, *said: object) -> None:
@@ -331,10 +337,6 @@ def assert_nothing_leaked(stage: Stage) -> None:
     """No key material in events, the summary or the router's own print."""
     summary = stage.router.get_state_summary()
     assert_silent(stage, *stage.told, summary, stage.router, json.dumps(summary, default=str))
-
-
-def dollars(amount: str) -> Decimal:
-    return Decimal(amount)
 
 
 def two_providers(world: World, url: str, **models: list[str]) -> Config:
