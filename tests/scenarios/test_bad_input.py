@@ -176,6 +176,7 @@ async def test_streaming_what_does_not_stream(stage: Stage) -> None:
     with pytest.raises(NoEligibleKeysError, match="streaming") as wrong:
         [_ async for _ in stage.router.stream({"q": "Oslo"}, operation="geocode", provider="geo")]
     assert is_one_good_sentence(wrong.value)
+    assert "g1: geo lacks streaming." in str(wrong.value.decision)
 
 
 async def test_ids_that_do_not_exist(stage: Stage) -> None:

@@ -163,5 +163,5 @@ async def test_a_reply_tells_how_its_budgets_stand(opened: Opener) -> None:
     stage = await with_budget(opened, limit="0.15")
     reply = await stage.router.route(costly(output=5_000))
     (told,) = reply.metadata.budget_status
-    assert (told.scope, told.limit, told.held) == ("global", Decimal("0.15"), 0)
+    assert (told.scope, told.limit, told.held) == ("global", Decimal("0.15"), Decimal(0))
     assert told.spent == reply.metadata.cost

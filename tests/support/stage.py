@@ -40,7 +40,9 @@ from apikeyrouter.testing import ManualClock
 T = TypeVar("T")
 Config = dict[str, Any]
 MODEL = "gpt-4o-mini"
-_REASON = re.compile(r"disabled|invalid|does not serve|no operation|lacks|another tenant|failed this request|not_found")
+_REASON = re.compile(
+    r"disabled|invalid|does not serve|no operation|lacks|another tenant|failed this request|not_found|rests after"
+)
 EVENTS = (Acquired, BreakerChanged, BudgetCrossed, Expired, Failed, HookFailed, Refused, Settled, StateChanged)
 
 

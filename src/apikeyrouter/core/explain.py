@@ -166,7 +166,7 @@ def sentence(r: Rejection) -> str:
         why.POLICY: f"policy {r.where}",
         why.FORECAST: f"{r.where} is as likely as not to run out in {_seconds(r.value)}, "
         f"sooner than the minimum of {_seconds(r.bound)}; its reset is{wait or ' unknown'}",
-        why.CAPABILITY: f"lacks {r.where}",
+        why.CAPABILITY: r.where if " lacks " in r.where else f"lacks {r.where}",
         why.TAGS: f"is not tagged {r.where}",
         why.AVOIDED: f"failed this request before ({r.where})",
         "in_flight": f"{r.where} has as many requests in flight as it takes while its limits are unknown",
