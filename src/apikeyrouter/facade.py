@@ -164,13 +164,14 @@ class ApiKeyRouter:
         """Keys that match all of the given conditions; `state` is the shown one."""
         self._router.refresh()
         registry = self._router.registry
-        return [
-            key
-            for key in registry.keys.values()
-            if (provider is None or key.provider == provider)
-            and (state is None or registry.state_of(key) == state)
-            and all(key.tags.get(name) == value for name, value in tags.items())
-        ]
+        with self._router.lock:
+            return [
+                key
+                for key in registry.keys.values()
+                if (provider is None or key.provider == provider)
+                and (state is None or registry.state_of(key) == state)
+                and all(key.tags.get(name) == value for name, value in tags.items())
+            ]
 
     # -- requests -------------------------------------------------------------------------------------------------
 
