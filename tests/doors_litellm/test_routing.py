@@ -219,3 +219,12 @@ async def test_a_call_without_metadata_and_options(opened: Opener) -> None:
     stage = await opened()
     reply = await stage.router.acompletion(model="chat", messages=HELLO)
     assert reply.usage.total_tokens
+
+
+async def test_two_engines_in_one_process_settle_their_own(opened: Opener) -> None:
+    first, second = await opened(), await opened()
+    await asyncio.gather(*(stage.chat() for stage in (first, second) for _ in range(4)))
+    for stage in (first, second):
+        await stage.settled()
+        assert stage.outcomes == ["settled"] * 4
+        assert len(stage.bills) == 4

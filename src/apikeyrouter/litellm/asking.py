@@ -22,7 +22,6 @@ _PLACEHOLDERS: Final = frozenset(
 )
 """What LiteLLM puts as the only message of calls that have none: images, speech, files, batches."""
 _GENERIC: Final = {"aresponses": "responses", "responses": "responses", "anthropic_messages": "messages"}
-_AUTHENTICATED: Final = ("user_api_key_hash", "user_api_key", "user_api_key_user_id", "user_api_key_team_id")
 _NONE: Final[Mapping[str, Any]] = {}
 
 
@@ -38,9 +37,9 @@ class Caller:
 
 def operation_of(messages: Any, given: Any, kwargs: Mapping[str, Any]) -> str:
     """What is asked for, as far as a routing strategy is told."""
-    generic = getattr(kwargs.get("original_generic_function"), "__name__", None)
+    generic = kwargs.get("original_generic_function")
     if generic is not None:
-        return _GENERIC.get(generic, "other")
+        return _GENERIC.get(getattr(generic, "__name__", ""), "other")
     if messages is None:
         return "embeddings" if given is not None else "other"
     if len(messages) == 1 and _is_placeholder(messages[0]):
@@ -49,7 +48,7 @@ def operation_of(messages: Any, given: Any, kwargs: Mapping[str, Any]) -> str:
 
 
 def _is_placeholder(message: Any) -> bool:
-    content = message.get("content") if isinstance(message, Mapping) else None
+    content = message.get("content") if isinstance(message, dict) else None
     return isinstance(content, str) and content in _PLACEHOLDERS
 
 
@@ -74,10 +73,10 @@ def caller_of(kwargs: Mapping[str, Any]) -> Caller:
     """Whom the call is for. Tags of LiteLLM are `name`, `name=value` or `name:value`."""
     metadata = kwargs.get(place_of(kwargs)) or _NONE
     options = metadata.get(OPTIONS)
-    if not isinstance(options, Mapping):
+    if options is None or not isinstance(options, Mapping):
         options = _NONE
     tags = _tags(metadata, kwargs, options)
-    if any(metadata.get(name) for name in _AUTHENTICATED):
+    if _is_authenticated(metadata):
         team, alias = metadata.get("user_api_key_team_id"), metadata.get("user_api_key_alias")
         if alias:
             tags = {**tags, "key_alias": str(alias)}
@@ -85,6 +84,15 @@ def caller_of(kwargs: Mapping[str, Any]) -> Caller:
         user = metadata.get("user_api_key_end_user_id") or metadata.get("user_api_key_user_id") or kwargs.get("user")
         return Caller(_text(tenant), _text(user), tags, options)
     return Caller(_text(options.get("tenant")), _text(options.get("user") or kwargs.get("user")), tags, options)
+
+
+def _is_authenticated(metadata: Mapping[str, Any]) -> bool:
+    return bool(
+        metadata.get("user_api_key_hash")
+        or metadata.get("user_api_key")
+        or metadata.get("user_api_key_user_id")
+        or metadata.get("user_api_key_team_id")
+    )
 
 
 def _tags(metadata: Mapping[str, Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, str]:

@@ -28,7 +28,6 @@ _PRE_ROUTING: Final = (
     "adaptive_routers",
     "quality_routers",
 )
-_CREDENTIALS: Final = ("api_key", "api_base", "base_url")
 
 
 def attach(router: LiteLLMRouter, strategy: object) -> None:
@@ -104,16 +103,21 @@ async def pre_routed(router: LiteLLMRouter, model: str, kwargs: Kwargs, messages
 
 def brings_credentials(kwargs: Mapping[str, Any]) -> bool:
     """Whether the caller sends with a key of its own: no limit of ours applies to it."""
-    return any(kwargs.get(name) for name in _CREDENTIALS)
+    return bool(kwargs.get("api_key") or kwargs.get("api_base") or kwargs.get("base_url"))
 
 
-def timeout_of(router: LiteLLMRouter, kwargs: Mapping[str, Any], params: Mapping[str, Any]) -> float | None:
-    """Seconds one call may take, as far as LiteLLM has been told."""
-    asked = (kwargs.get("timeout"), kwargs.get("request_timeout"), params.get("timeout"), params.get("request_timeout"))
-    for value in (*asked, getattr(router, "timeout", None)):
-        if isinstance(value, int | float) and value > 0:
-            return float(value)
-    return None
+def timeout_in(params: Mapping[str, Any]) -> float | None:
+    """Seconds one call may take, as a call or a deployment says it."""
+    value = params.get("timeout") or params.get("request_timeout")
+    if value is None:
+        return None
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def timeout_for_all(router: LiteLLMRouter) -> float | None:
+    """Seconds one call may take where neither it nor its deployment says so."""
+    value = getattr(router, "timeout", None)
+    return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def provider_of(params: Mapping[str, Any]) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from apikeyrouter.credentials import Secret, resolve
 from apikeyrouter.enrolment import Enrolment, KeyOptions
 from apikeyrouter.errors import ConfigurationError
 from apikeyrouter.facade import ApiKeyRouter
-from apikeyrouter.litellm.compat import Deployment, provider_of, secret_named, streams_usage
+from apikeyrouter.litellm.compat import Deployment, provider_of, secret_named, streams_usage, timeout_in
 from apikeyrouter.litellm.hearing import Hearing
 from apikeyrouter.litellm.pricing import price_in
 from apikeyrouter.litellm.settings import NOTHING, DeploymentSettings, KeySettings, read_settings
@@ -68,6 +68,7 @@ class Crew:
     among: Among
     members: Mapping[str, tuple[Member, Enrolled]]
     max_output: int | None = None
+    timeout: float | None = None
 
 
 @dataclass(slots=True)
@@ -101,7 +102,8 @@ class Fleet:
         members = {member.key: (member, one) for one in found for member in one.members}
         caps = [one.max_output for one in found if one.max_output]
         among = frozenset((member.key, member.model) for member, _ in members.values())
-        return Crew(pool, among, members, max(caps, default=None))
+        times = [seconds for each in pool if (seconds := timeout_in(each["litellm_params"])) is not None]
+        return Crew(pool, among, members, max(caps, default=None), max(times, default=None))
 
     def current(self, one: Enrolled) -> bool:
         """Whether what was read of a deployment still holds; LiteLLM's lists are changed while they serve."""

@@ -8,26 +8,29 @@ of its own in its place has put a str there, not a Mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Self
 
 from apikeyrouter.core.ledger import Lease
+from apikeyrouter.facade import ApiKeyRouter
 
 KEY: Final = "apikeyrouter_lease"
 _PLACES: Final = ("litellm_metadata", "metadata")
-Abandon = Callable[..., None]
 
 
 class Attempt:
-    """One pick: its lease, whether it was sent, and what to call should nobody settle it."""
+    """One pick: its lease, the engine it is of, and whether it was sent.
 
-    __slots__ = ("_abandon", "lease", "sent", "trace")
+    LiteLLM calls every strategy of a process back for every call, so each has to know its own.
+    """
 
-    def __init__(self, lease: Lease, abandon: Abandon, trace: str = "") -> None:
+    __slots__ = ("engine", "lease", "sent", "trace")
+
+    def __init__(self, lease: Lease, engine: ApiKeyRouter, trace: str = "") -> None:
         self.lease = lease
+        self.engine = engine
         self.trace = trace
         self.sent = False
-        self._abandon = abandon
 
     @property
     def open(self) -> bool:
@@ -36,7 +39,7 @@ class Attempt:
     def dropped(self) -> None:
         """Nobody holds the call any more. Runs in finalizers: it takes no lock and never raises."""
         if self.lease.open:
-            self._abandon(self.lease.id, sent=self.sent)
+            self.engine.abandon(self.lease.id, sent=self.sent)
 
 
 class Mark(str):
@@ -75,7 +78,7 @@ def attempt_of(kwargs: Mapping[str, object] | None) -> Attempt | None:
     """The attempt behind a call's kwargs, or behind the `litellm_params` of its log record."""
     for name in _PLACES:
         found = None if kwargs is None else kwargs.get(name)
-        mark = found.get(KEY) if isinstance(found, Mapping) else None
+        mark = found.get(KEY) if isinstance(found, dict) else None
         if isinstance(mark, Mark):
             return mark.attempt
     return None

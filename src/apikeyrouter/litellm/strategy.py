@@ -72,6 +72,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         super().__init__()
         self.apikeyrouter_instance = uuid4().hex  # LiteLLM keeps one callback of each class and public attributes
         self._router: Any = None
+        self._timeout: float | None = None
         self._failed: OrderedDict[str, set[str]] = OrderedDict()
         self.started = False
         if engine is not None:
@@ -97,7 +98,8 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     def attach(self, router: LiteLLMRouter, *, check: bool = False) -> None:
         """Become a Router's strategy; again after LiteLLM has switched strategies or replaced its Router."""
-        self._router = weakref.proxy(router)
+        self._router = weakref.ref(router)
+        self._timeout = compat.timeout_for_all(router)
         if check:
             self._fleet.check(compat.deployments(router))
         self.refresh(router)
@@ -121,7 +123,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
     ) -> Deployment:
         """A deployment with its quota held; waits for room. Raises LiteLLM's RateLimitError with `retry-after`."""
         kwargs = {} if request_kwargs is None else request_kwargs
-        router, name = self._router, model
+        router, name = self._router(), model
         if compat.has_pre_routing(router):
             name, messages = await compat.pre_routed(router, model, kwargs, messages, input)
         pool = await compat.healthy(router, name, kwargs, messages, input, specific_deployment)
@@ -146,7 +148,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
     ) -> Deployment:
         """The same without a loop: the calling thread waits."""
         kwargs = {} if request_kwargs is None else request_kwargs
-        pool = compat.healthy_now(self._router, model, kwargs, messages, input, specific_deployment)
+        pool = compat.healthy_now(self._router(), model, kwargs, messages, input, specific_deployment)
         pick = self._pick(model, pool, messages, input, kwargs)
         if pick is None:
             return _any_of(pool)
@@ -168,7 +170,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         operation = operation_of(messages, given, kwargs)
         measure = measured(operation, messages, given, kwargs, crew.max_output)
         caller = caller_of(kwargs)
-        timeout = compat.timeout_of(self._router, kwargs, crew.pool[0]["litellm_params"])
+        timeout = compat.timeout_in(kwargs) or crew.timeout or self._timeout
         request = request_of(model, operation, caller, kwargs, DEFAULT_CALL_S if timeout is None else timeout)
         request.among = crew.among
         return Pick(crew, request, measure, kwargs, wait_of(caller.options, timeout, self.max_wait))
@@ -206,7 +208,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     def _granted(self, pick: Pick, lease: Lease) -> Deployment:
         member, one = pick.crew.members[lease.key_id]
-        attempt = Attempt(lease, self.engine.abandon, pick.trace)
+        attempt = Attempt(lease, self.engine, pick.trace)
         deployment = dressed(member, one)
         remember(pick.kwargs, attempt, deployment)
         if pick.kwargs.get("stream") and one.asks_usage and pick.request.operation == "chat":
@@ -227,8 +229,8 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self, request_data: Mapping[str, Any], response: Any, call_type: Any
     ) -> None:
         """A whole answer, before its caller gets it."""
-        attempt = attempt_of(request_data)
-        if attempt is not None and attempt.open:
+        attempt = self._open(request_data)
+        if attempt is not None:
             self._succeeded(attempt, usage_of(response), headers_of(response))
             tell(response, attempt)
 
@@ -236,7 +238,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self, request_data: Mapping[str, Any], exception: BaseException, call_type: Any, fallback_depth: Any = None
     ) -> None:
         """One attempt failed, before the next is picked."""
-        self._ended_badly(attempt_of(request_data), exception)
+        self._ended_badly(self._open(request_data), exception)
 
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         self.log_success_event(kwargs, response_obj, start_time, end_time)
@@ -246,8 +248,8 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A call is over: streams end here, and everything without a loop."""
-        attempt = attempt_of(kwargs.get("litellm_params"))
-        if attempt is None or not attempt.open:
+        attempt = self._open(kwargs.get("litellm_params"))
+        if attempt is None:
             return
         if kwargs.get("cache_hit"):
             self.engine.release(attempt.lease)
@@ -259,10 +261,15 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         """A call failed: without a loop, or in the middle of its stream."""
         error = kwargs.get("exception")
         self._ended_badly(
-            attempt_of(kwargs.get("litellm_params")),
+            self._open(kwargs.get("litellm_params")),
             error if isinstance(error, BaseException) else RuntimeError("no reason given"),
             logged_usage(kwargs, response_obj) if kwargs.get("stream") else None,
         )
+
+    def _open(self, kwargs: Mapping[str, Any] | None) -> Attempt | None:
+        """The attempt of this engine that a call is, while nobody has settled it."""
+        attempt = attempt_of(kwargs)
+        return attempt if attempt is not None and attempt.open and attempt.engine is self.engine else None
 
     # -- settling ---------------------------------------------------------------------------------------------------
 
@@ -275,7 +282,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self.engine.settle(lease, usage, headers=headers, latency_s=times.latency_s, first_byte_s=times.first_byte_s)
 
     def _ended_badly(self, attempt: Attempt | None, error: BaseException, usage: Usage | None = None) -> None:
-        if attempt is None or not attempt.open:
+        if attempt is None:
             return
         found = failure_of(error)
         if isinstance(found, Failure) and not found.sent:

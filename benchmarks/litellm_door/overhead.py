@@ -1,0 +1,114 @@
+"""What a pick costs beyond LiteLLM's own filter, and what LiteLLM's own strategies cost beyond it.
+
+    .venv-litellm/bin/python benchmarks/litellm_door/overhead.py
+
+For 3, 30 and 150 deployments: LiteLLM's filter alone (`async_get_healthy_deployments`); what the engine adds to it (the
+call measured, quota and money held, the mark placed), taken directly, with the filter's answer at hand; and the whole
+pick of each built-in strategy, filter included, in memory. Microseconds of CPU time, the best of several rounds; leases
+are released between rounds, outside the clock. Absolute figures vary with the machine and its load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from typing import Any
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+import litellm
+
+from apikeyrouter.litellm import ApiKeyRoutingStrategy
+
+SIZES = (3, 30, 150)
+ROUNDS = 30
+PICKS = 100
+BUILT_IN = ("simple-shuffle", "least-busy", "usage-based-routing-v2", "latency-based-routing")
+MESSAGES = [{"role": "user", "content": "What does the sea say today, and what did it say yesterday?"}]
+MOST_US = 30.0
+
+
+def router(size: int, **more: Any) -> litellm.Router:
+    models = [
+        {
+            "model_name": "chat",
+            "litellm_params": {
+                "model": "openai/gpt-4o-mini",
+                "api_key": f"sk-{n:020d}",
+                "api_base": "http://127.0.0.1:9/v1",
+            },
+            "model_info": {"id": f"key-{n}", "apikeyrouter": {"rpm": 60_000, "tpm": 900_000_000}},
+        }
+        for n in range(size)
+    ]
+    return litellm.Router(model_list=models, disable_cooldowns=True, **more)
+
+
+def kwargs() -> dict[str, Any]:
+    return {"metadata": {"model_group": "chat"}, "max_tokens": 100, "litellm_trace_id": "t", "stream": False}
+
+
+async def filtered(made: litellm.Router) -> float:
+    began = time.process_time_ns()
+    for _ in range(PICKS):
+        await made.async_get_healthy_deployments(model="chat", request_kwargs=kwargs(), messages=MESSAGES)
+    return (time.process_time_ns() - began) / PICKS / 1000
+
+
+async def picked(made: litellm.Router) -> float:
+    kept = []
+    began = time.process_time_ns()
+    for _ in range(PICKS):
+        given = kwargs()
+        await made.async_get_available_deployment(model="chat", request_kwargs=given, messages=MESSAGES)
+        kept.append(given)
+    return (time.process_time_ns() - began) / PICKS / 1000
+
+
+def release(strategy: Any) -> None:
+    """Give back what was held, so that each round finds the same quota."""
+    for lease in list(strategy.engine._router.ledger.open_leases.values()):
+        strategy.engine.release(lease)
+
+
+async def adding(made: litellm.Router) -> litellm.Router:
+    """The same Router with its filter's answer at hand, so that what is timed is what the engine adds."""
+    pool = await made.async_get_healthy_deployments(model="chat", request_kwargs=kwargs(), messages=MESSAGES)
+
+    async def answered(**_: Any) -> list[Any]:
+        return list(pool)
+
+    made.async_get_healthy_deployments = answered  # type: ignore[method-assign]
+    return made
+
+
+async def measure(size: int) -> dict[str, float]:
+    plain, ours = router(size), router(size)
+    strategy = ApiKeyRoutingStrategy.install(ours)
+    await adding(ours)
+    others = {name: router(size, routing_strategy=name) for name in BUILT_IN}
+    times: dict[str, list[float]] = {name: [] for name in ("filter", "added", *BUILT_IN)}
+    for _ in range(ROUNDS):
+        times["filter"].append(await filtered(plain))
+        times["added"].append(await picked(ours))
+        release(strategy)
+        for name, made in others.items():
+            times[name].append(await picked(made))
+    return {name: min(each) for name, each in times.items()}
+
+
+async def main() -> int:
+    worst = 0.0
+    print(f"{'deployments':>12} {'filter':>8} {'added':>8}  " + "  ".join(f"{n:>22}" for n in BUILT_IN))
+    for size in SIZES:
+        found = await measure(size)
+        worst = max(worst, found["added"])
+        rest = "  ".join(f"{found[name]:22.0f}" for name in BUILT_IN)
+        print(f"{size:>12} {found['filter']:8.1f} {found['added']:8.1f}  {rest}", flush=True)
+    return 0 if worst <= MOST_US else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
