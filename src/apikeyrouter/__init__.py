@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from apikeyrouter.core.model import Capabilities, Reading, Request, Usage
     from apikeyrouter.core.policy import Policy
     from apikeyrouter.core.price import Price, PriceBook
+    from apikeyrouter.core.rehearsal import Impact
     from apikeyrouter.core.retry import RetrySettings
-    from apikeyrouter.core.score import Objective
+    from apikeyrouter.core.score import Objective, objective
+    from apikeyrouter.core.spending import CostRow
+    from apikeyrouter.core.terms import Option
     from apikeyrouter.core.window import Limit
     from apikeyrouter.credentials import Secret
     from apikeyrouter.errors import (
@@ -69,7 +72,10 @@ _HOMES: Final = {
     "apikeyrouter.core.policy": ("Policy",),
     "apikeyrouter.core.price": ("Price", "PriceBook"),
     "apikeyrouter.core.retry": ("RetrySettings",),
-    "apikeyrouter.core.score": ("Objective",),
+    "apikeyrouter.core.rehearsal": ("Impact",),
+    "apikeyrouter.core.score": ("Objective", "objective"),
+    "apikeyrouter.core.spending": ("CostRow",),
+    "apikeyrouter.core.terms": ("Option",),
     "apikeyrouter.core.window": ("Limit",),
     "apikeyrouter.credentials": ("Secret",),
     "apikeyrouter.errors": (
@@ -119,12 +125,14 @@ __all__ = [
     "Capabilities",
     "Chunk",
     "ConfigurationError",
+    "CostRow",
     "Decision",
     "DecisionNotFoundError",
     "DeclarativeAdapter",
     "Estimate",
     "Failure",
     "Forecast",
+    "Impact",
     "InvalidConfigurationError",
     "InvalidRequestError",
     "InvalidStateTransitionError",
@@ -138,6 +146,7 @@ __all__ = [
     "NoEligibleKeysError",
     "Objective",
     "OpenAIAdapter",
+    "Option",
     "PartialStreamError",
     "Policy",
     "PolicyViolationError",
@@ -162,6 +171,7 @@ __all__ = [
     "StateError",
     "StateSummary",
     "Usage",
+    "objective",
 ]
 
 

@@ -42,7 +42,8 @@ def from_config(cls: type[ApiKeyRouter], source: Source, **overrides: object) ->
     }
     arguments["objective"] = Objective.of(arguments["objective"])
     if arguments.get("prices") is None:
-        arguments["prices"] = prices.load()
+        arguments["prices"] = book = prices.load()
+        prices.warm(book)
     if not isinstance(arguments["prices"], PriceBook):
         raise InvalidConfigurationError("`prices` is not a PriceBook; apikeyrouter.prices.load() gives one.")
     router = cls(**arguments)  # type: ignore[arg-type]  # the constructor's own arguments

@@ -219,17 +219,29 @@ class BreakerChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetCrossed(Event):
-    """A budget passed one of its thresholds (a share of its limit); amounts in nano-dollars."""
+    """A budget passed one of its thresholds (a share of its limit), or was billed beyond what was held.
+
+    Amounts in nano-dollars; `overrun` is what a bill took beyond its hold, 0 where none did.
+    """
 
     budget: str
     scope: str
     threshold: float
     spent: int
     limit: int
+    overrun: int = 0
 
     @classmethod
     def of(cls, c: Crossing, now: float) -> Self:
-        return cls(at=now, budget=c.budget, scope=c.key, threshold=c.fraction, spent=c.spent, limit=c.limit)
+        return cls(
+            at=now,
+            budget=c.budget,
+            scope=c.key,
+            threshold=c.fraction,
+            spent=c.spent,
+            limit=c.limit,
+            overrun=c.overrun,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,15 +21,18 @@ from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import NO_TAGS, Request, Usage
 from apikeyrouter.core.policy import Policy
 from apikeyrouter.core.price import PriceBook
+from apikeyrouter.core.quote import Reconciled
 from apikeyrouter.core.rehearsal import Impact
-from apikeyrouter.core.score import Objective
+from apikeyrouter.core.score import Objective, objectives
 from apikeyrouter.core.scrub import scrub
+from apikeyrouter.core.spending import CostRow
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.credentials import Secret
 from apikeyrouter.enrolment import Enrolment, KeyOptions
 from apikeyrouter.errors import (
     DecisionNotFoundError,
     InvalidConfigurationError,
+    InvalidRequestError,
     MissingConfigurationError,
 )
 from apikeyrouter.events import Event
@@ -301,6 +304,36 @@ class ApiKeyRouter:
     def budget_status(self, scope: str | None = None) -> tuple[BudgetStatus, ...]:
         with self._router.lock:
             return self._router.budgets.status(scope, self._router.now())
+
+    def costs(self, group_by: str | None = None) -> tuple[CostRow, ...]:
+        """What was spent since the start, the dearest first, by "key", "provider", "model", "route", "tenant" or
+        "tag:NAME"; without `group_by` in one row. Raises InvalidRequestError for another grouping."""
+        self._router.refresh()
+        with self._router.lock:
+            return self._router.spending.report(group_by)
+
+    def reconciliation(self) -> tuple[Reconciled, ...]:
+        """How bills compared with what was held for them, by model."""
+        with self._router.lock:
+            return self._router.spending.reconciliation.report()
+
+    def feedback(self, decision_id: str, *, success: bool | None = None, quality: float | None = None) -> None:
+        """What you learned of an answer afterwards: `success` moves the model's reliability, `quality` (0 to 1) its
+        quality. Raises DecisionNotFoundError, and InvalidRequestError for a quality that is none."""
+        if quality is not None and not 0.0 <= quality <= 1.0:
+            raise InvalidRequestError(f"quality is {quality}; give a number from 0 to 1.")
+        chosen = self.explain(decision_id).chosen
+        if chosen is None:
+            return
+        with self._router.lock:
+            if success is not None:
+                chosen.deployment.reliability.record(success, self._router.now())
+            if quality is not None:
+                chosen.deployment.opinion.record(quality)
+
+    def objectives(self) -> tuple[str, ...]:
+        """The names that `objective=` takes, registered ones included."""
+        return objectives()
 
     def subscribe(self, kind: type[Event], callback: Callable[[Event], None]) -> None:
         """Call `callback` for each event of exactly that type; what it raises never breaks a request."""

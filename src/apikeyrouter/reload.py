@@ -235,6 +235,9 @@ class _Step:
             router.asking.objective = new.objective
         if "settings" not in self.fixed:
             router.settings = new.settings
+            router.asking.default_max_output = new.settings.default_max_output
+            router.asking.price_unknown(new.settings.unknown_price, new.settings.assumed_price)
+            router.registry.refresh_prices()
 
 
 def options(entry: KeyEntry) -> KeyOptions:

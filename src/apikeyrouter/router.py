@@ -14,22 +14,24 @@ from random import Random
 from typing import Final
 
 from apikeyrouter.core.asking import Asking
-from apikeyrouter.core.budget import BudgetTree, Crossing
+from apikeyrouter.core.budget import BudgetTree
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.discovery import Discovery
 from apikeyrouter.core.failure import Failure
 from apikeyrouter.core.key import Transition
 from apikeyrouter.core.ledger import Lease, Ledger, Settlement, holders
 from apikeyrouter.core.merge import merge, shared_out
-from apikeyrouter.core.model import Reading, Request, Usage, nano
+from apikeyrouter.core.model import Reading, Request, Usage
 from apikeyrouter.core.pick import Ask, choose, with_cost
 from apikeyrouter.core.pool import Pool
-from apikeyrouter.core.price import Price, PriceBook
+from apikeyrouter.core.price import PriceBook
+from apikeyrouter.core.quote import cost_of
 from apikeyrouter.core.refusal import refusal
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import release
 from apikeyrouter.core.score import Objective
+from apikeyrouter.core.spending import Spending
 from apikeyrouter.core.tokens import Measure, TokenModel
 from apikeyrouter.core.verdict import Effects, apply
 from apikeyrouter.events import (
@@ -73,6 +75,7 @@ class Router:
         budgets.start(self.now())
         self.tokens = TokenModel()
         self.asking = Asking(self.registry, budgets, self.tokens, objective, settings.default_max_output)
+        self.asking.price_unknown(settings.unknown_price, settings.assumed_price)
         self.discovery = Discovery()
         self.secrets: dict[str, SecretSource] = {}
         self.lock = new_lock()
@@ -80,6 +83,7 @@ class Router:
         self.chance = rng.random
         self.prefix = f"{rng.getrandbits(28):07x}"
         self.ledger = Ledger(budgets, prefix=self.prefix)
+        self.spending = Spending()
         self.decisions: OrderedDict[str, Decision] = OrderedDict()
         self.transitions: deque[Transition] = deque(maxlen=10_000)
         self.abandoned: deque[tuple[str, bool]] = deque()
@@ -178,6 +182,18 @@ class Router:
         with self.lock:
             return self.asking.ask(request, measure, None, self.now())[1].need[1]
 
+    def group_of(self, request: Request) -> tuple[object, ...]:
+        """Requests with the same one ask the same keys."""
+        r, tenants = request, self.registry.tenants
+        return (r.model, r.provider, r.operation, r.needs, r.among, r.tenant if tenants else None)
+
+    def restrictions(self, request: Request) -> tuple[object, ...]:
+        """What else may decide which of those keys serve a request: requests alike in it are refused alike."""
+        r = request
+        if not (self.asking.rulebook.rules or self.budgets.budgets or r.objective or r.max_cost):
+            return ()
+        return (r.tenant, r.user, tuple(sorted(r.tags.items())), id(r.objective), r.max_cost)
+
     def service_s(self, request: Request, measure: Measure | None) -> float:
         """Seconds an answer will take where it is given fastest; 0 while nobody has answered."""
         with self.lock:
@@ -239,8 +255,7 @@ class Router:
                 self.tokens.learn(decision.request.model, decision.request.operation, lease.measure, usage)
             if readings or identity:
                 self._merge(lease, readings, identity, now)
-            if done.crossings:
-                self._crossed(done.crossings, now)
+            self._billed(lease, usage, cost, now)
         if Settled in self.hooks:
             self.announce.tell(Settled.of(lease, usage, done.cost, took, now))
         self._ended()
@@ -269,6 +284,8 @@ class Router:
             if done is None:
                 return None
             lease.decision.outcome = str(failure.kind)
+            if done.cost != 0:
+                self._billed(lease, usage, cost, now)
             if readings or identity:
                 self._merge(lease, readings, identity, now)
             if judge:
@@ -340,12 +357,14 @@ class Router:
                 lease.decision.outcome = "abandoned" if sent else "released"
                 if sent:
                     self.ledger.settle(lease, None, None, now)
+                    self._billed(lease, None, None, now)
                 else:
                     self.ledger.release(lease, now)
         expiries = self.ledger.expiries
         if expiries and expiries[0][0] <= now:
             for lease in self.ledger.expire(now):
                 lease.decision.outcome = "expired"
+                self._billed(lease, None, None, now)
                 self._outbox.append(Expired(at=now, lease_id=lease.id, key_id=lease.key_id))
         while self._timed and self._timed[0][0] <= now:
             pool = heappop(self._timed)[2]
@@ -366,13 +385,9 @@ class Router:
     def _breaker_moved(self, lease: Lease, now: float) -> None:
         self._outbox.append(BreakerChanged.of(lease, now))
 
-    def _crossed(self, crossings: tuple[Crossing, ...], now: float) -> None:
-        for c in crossings:
-            self._outbox.append(BudgetCrossed.of(c, now))
-
-
-def cost_of(usage: Usage, price: Price | None, now: float) -> int | None:
-    """Nano-dollars of a usage, None where nobody knows: the provider's own figure, else by the price in force `now`."""
-    if price is not None:
-        return (price.at(now) if price.varies else price).cost(usage)
-    return None if usage.cost_reported is None else nano(usage.cost_reported)
+    def _billed(self, lease: Lease, usage: Usage | None, cost: int | None, now: float) -> None:
+        """An attempt was charged, or may have been: count it, compare it with its hold, tell budgets that were met."""
+        self.spending.record(lease, usage, cost)
+        if self.ledger.crossed:
+            self._outbox.extend(BudgetCrossed.of(c, now) for c in self.ledger.crossed)
+            self.ledger.crossed.clear()

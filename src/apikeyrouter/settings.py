@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from apikeyrouter.core.price import Price
 from apikeyrouter.core.retry import RetrySettings
 
 
@@ -27,9 +28,15 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What can be configured about routing itself; seconds and tokens."""
+    """What can be configured about routing itself; seconds and tokens.
+
+    A model whose price nobody knows is refused where a hard limit on cost applies (`unknown_price` "refuse"), or let
+    through uncounted ("allow"), or held and charged at `assumed_price` ("assume").
+    """
 
     timeout_s: float = 60.0
     default_max_output: int | None = None
     explain_keep: int = 10_000
+    unknown_price: str = "refuse"
+    assumed_price: Price | None = None
     retry: RetrySettings = field(default_factory=RetrySettings)

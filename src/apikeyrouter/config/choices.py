@@ -7,18 +7,22 @@ from dataclasses import fields
 from typing import Final
 
 from apikeyrouter.config.model import AuditEntry
+from apikeyrouter.config.money import read_price
 from apikeyrouter.config.reader import Reader
 from apikeyrouter.config.tree import Node
+from apikeyrouter.core.price import Price
 from apikeyrouter.core.retry import RetrySettings
 from apikeyrouter.core.score import DEFAULT, Objective
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.settings import Settings
 
+UNKNOWN_PRICES: Final = ("refuse", "allow", "assume")
 _OBJECTIVE: Final = "{cost: 0.6, reliability: 0.4}"
 _FAILOVER: Final = ("never", "same_provider", "any")
 _SETTINGS: Final = (
-    "attempts", "attempts_per_key", "attempts_per_provider", "backoff", "default_max_output", "explain_keep",
-    "failover", "log_level", "longest_backoff", "metrics", "retry_floor", "retry_share", "timeout",
+    "assumed_price", "attempts", "attempts_per_key", "attempts_per_provider", "backoff", "default_max_output",
+    "explain_keep", "failover", "log_level", "longest_backoff", "metrics", "retry_floor", "retry_share", "timeout",
+    "unknown_price",
 )  # fmt: skip
 _AUDIT: Final = tuple(field.name for field in fields(AuditEntry))
 RETENTION: Final = ("decisions", "requests", "transitions", "snapshots")
@@ -75,6 +79,8 @@ def read_settings(reader: Reader, node: Node | None) -> Settings:
         default_max_output=reader.whole(given["default_max_output"], least=1)
         if "default_max_output" in given
         else None,
+        unknown_price=reader.choice(given.get("unknown_price"), UNKNOWN_PRICES, base.unknown_price),
+        assumed_price=_assumed(reader, given),
         explain_keep=reader.whole(given.get("explain_keep"), base.explain_keep, least=1),
         retry=RetrySettings(
             attempts=reader.whole(given.get("attempts"), retry.attempts, least=1),
@@ -87,6 +93,14 @@ def read_settings(reader: Reader, node: Node | None) -> Settings:
             longest_backoff_s=reader.seconds(given.get("longest_backoff"), retry.longest_backoff_s),
         ),
     )
+
+
+def _assumed(reader: Reader, given: Mapping[str, Node]) -> Price | None:
+    """What a model of unknown price is taken to cost; without it there is nothing to assume."""
+    found = read_price(reader, given["assumed_price"]) if "assumed_price" in given else None
+    if found is None and "unknown_price" in given and given["unknown_price"].value == "assume":
+        reader.add(given["unknown_price"], 'has no `assumed_price`; write it as {input: "5.00", output: "15.00"}')
+    return found
 
 
 def read_audit(reader: Reader, node: Node | None, retention: Node | None) -> AuditEntry | None:

@@ -76,6 +76,14 @@ def read_prices(reader: Reader, node: Node | None, providers: Mapping[str, Provi
     return tuple(found)
 
 
+def read_price(reader: Reader, node: Node) -> Price | None:
+    """A price by itself, for whatever has no other."""
+    rates = _rates(reader, node)
+    if rates is None:
+        return None
+    return Price.of("assumed", source="assumed", **rates) if rates else FREE
+
+
 def _rates(reader: Reader, node: Node) -> dict[str, str] | None:
     if node.value == "free":
         return {}

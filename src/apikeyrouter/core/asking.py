@@ -16,6 +16,7 @@ from apikeyrouter.core.decision import Decision, Lowered
 from apikeyrouter.core.facts import budget_facts, request_facts
 from apikeyrouter.core.model import INPUT, OUTPUT, Need, Request, nano
 from apikeyrouter.core.pick import Ask
+from apikeyrouter.core.price import Price
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import Candidate, Roster
@@ -35,6 +36,7 @@ class Asking:
         "budgets",
         "default_max_output",
         "homes",
+        "lets_unpriced",
         "lowers",
         "objective",
         "objectives",
@@ -59,6 +61,7 @@ class Asking:
         self.default_max_output = default_max_output
         self.rulebook = Rulebook()
         self.homes = Homes()
+        self.lets_unpriced = False
         self.lowers = False
         self.budgets_changed()
 
@@ -105,6 +108,7 @@ class Asking:
             priced_tokens=_priced(request, measure, nodes, roster),
             features=None if measure is None else measure.features,
         )
+        ask.lets_unpriced = self.lets_unpriced
         if ask.objective.affinity:
             ask.home = self.homes.find(mark_of(request, measure))
         return roster, ask, lowered
@@ -162,6 +166,11 @@ class Asking:
     def roster(self, request: Request, now: float) -> Roster:
         r = request
         return self.registry.roster(r.model, r.provider, r.operation, r.needs, r.tenant, now, among=r.among)
+
+    def price_unknown(self, how: str, assumed: Price | None) -> None:
+        """What to do about models whose price nobody knows: refuse under hard limits, allow, or assume a price."""
+        self.lets_unpriced = how == "allow"
+        self.registry.assumed_price = assumed if how == "assume" else None
 
     def served(self, ask: Ask, measure: Measure | None, chosen: Candidate) -> None:
         """Remember where a prompt's beginning is cached from now on."""

@@ -103,14 +103,15 @@ class Settlement:
 
 
 class Ledger:
-    """Open leases and their expiry. `open_leases` is keyed by lease id."""
+    """Open leases and their expiry. `open_leases` is keyed by lease id; `crossed` are budget limits met and untold."""
 
-    __slots__ = ("budgets", "expiries", "open_leases", "prefix", "seq")
+    __slots__ = ("budgets", "crossed", "expiries", "open_leases", "prefix", "seq")
 
     def __init__(self, budgets: BudgetTree | None = None, *, prefix: str = "") -> None:
         self.budgets = budgets or BudgetTree()
         self.open_leases: dict[str, Lease] = {}
         self.expiries: list[tuple[float, int, Lease]] = []
+        self.crossed: list[Crossing] = []
         self.seq = 0
         self.prefix = prefix
 
@@ -150,6 +151,8 @@ class Ledger:
                 release(pool)
         spent = lease.cost_held if cost is None else cost
         crossings = BudgetTree.commit(lease.nodes, lease.budget_epochs, lease.cost_held, spent) if lease.nodes else ()
+        if crossings:
+            self.crossed += crossings
         return Settlement(lease, cost, crossings)
 
     def release(self, lease: Lease, now: float) -> bool:

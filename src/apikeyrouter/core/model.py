@@ -89,6 +89,7 @@ class Usage:
     """What a provider says a request used.
 
     `input_tokens` INCLUDES cache_read_tokens and cache_write_tokens, `output_tokens` INCLUDES reasoning_tokens.
+    Of `cache_write_tokens`, `cache_write_1h_tokens` are kept for an hour.
     `cost_reported` (dollars) wins over the computed cost.
     """
 
@@ -96,6 +97,7 @@ class Usage:
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
     audio_input_tokens: int = 0
     audio_output_tokens: int = 0

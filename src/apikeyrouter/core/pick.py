@@ -43,8 +43,8 @@ class Ask:
     `features` of the body (None: unknown) tell which rates can apply.
     """
 
-    __slots__ = ("attempts", "costly", "features", "home", "max_cost", "need", "nodes", "objective", "output_tokens",
-                 "picky", "priced_tokens", "request", "room", "room_node", "verdict")  # fmt: skip
+    __slots__ = ("attempts", "costly", "features", "home", "lets_unpriced", "max_cost", "need", "nodes", "objective",
+                 "output_tokens", "picky", "priced_tokens", "request", "room", "room_node", "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Ask:
         self.verdict = verdict
         self.picky = attempts is not None or objective.constraints.min_exhaustion > 0 or verdict.per_key
         self.home: str | None = None
+        self.lets_unpriced = False
         self.room: int = HUGE
         self.room_node: Node | None = None
 
@@ -143,7 +144,7 @@ def _refusal(stratum: Stratum, ask: Ask, cost: int | None, now: float) -> Reject
     if most is not None and ask.output_tokens > most:
         return Rejection(who, why.OUTPUT_TOO_LONG, ask.output_tokens, most, count=count)
     if cost is None:
-        if ask.max_cost is not None or ask.room_node is not None:
+        if (ask.max_cost is not None or ask.room_node is not None) and not ask.lets_unpriced:
             return Rejection(who, why.PRICE_UNKNOWN, count=count)
     elif ask.max_cost is not None and cost > ask.max_cost:
         return Rejection(who, why.MAX_COST, cost, ask.max_cost, count=count)
@@ -173,7 +174,7 @@ def _unmet(stratum: Stratum, bound: Constraints, ask: Ask, cost: int | None, who
         expected = deployment.latency.expected_s(ask.output_tokens)
         if expected > bound.max_latency:
             return Rejection(who, why.MAX_LATENCY, expected, bound.max_latency, count=count)
-    quality = stratum.candidates[0].key.quality
+    quality = stratum.quality
     if quality < bound.min_quality:
         return Rejection(who, why.MIN_QUALITY, quality, bound.min_quality, count=count)
     missing = bound.capabilities - deployment.features
@@ -348,7 +349,8 @@ def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: 
             return True
     if candidate.nodes:
         room, node = BudgetTree.room(candidate.nodes, now)
-        if node is not None and (cost is None or cost > max(room, 0)):
+        blind = cost is None and not ask.lets_unpriced
+        if node is not None and (blind or (cost or 0) > max(room, 0)):
             code = why.PRICE_UNKNOWN if cost is None else why.BUDGET
             d.reject(Rejection(candidate.key.id, code, cost or 0, room, where=node.key))
             return True

@@ -129,6 +129,7 @@ class Price:
         if usage.cache_read_tokens or usage.cache_write_tokens:
             cached = usage.cache_read_tokens + usage.cache_write_tokens
             total += usage.cache_read_tokens * rates[2] + usage.cache_write_tokens * rates[3]
+            total += usage.cache_write_1h_tokens * rates[9]
             if cached > input_tokens:  # an adapter that counts them apart: charge both
                 total += cached * rates[0]
         if usage.reasoning_tokens:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from apikeyrouter.core.model import Usage, dollars
+from apikeyrouter.core.model import Usage, dollars, nano
 from apikeyrouter.core.price import Price
 
 METHODS: Final = ("price_row", "free", "unknown_price")
@@ -38,6 +38,13 @@ class CostEstimate:
     breakdown: Mapping[str, Decimal] = field(default_factory=dict)
     source: str = ""
     date: str = ""
+
+
+def cost_of(usage: Usage, price: Price | None, now: float) -> int | None:
+    """Nano-dollars of a usage, None where nobody knows: the provider's own figure, else by the price in force `now`."""
+    if price is not None:
+        return (price.at(now) if price.varies else price).cost(usage)
+    return None if usage.cost_reported is None else nano(usage.cost_reported)
 
 
 def quote(price: Price | None, *, expected: Usage, held: int | None, confidence: float) -> CostEstimate:

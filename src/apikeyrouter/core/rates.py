@@ -71,7 +71,8 @@ class Row:
 
 
 class Flat(NamedTuple):
-    """What a unit costs; the middle five are what a token costs ON TOP of the plain one it is counted in."""
+    """What a unit costs; the middle five are what a token costs ON TOP of the plain one it is counted in, the
+    last what one of an hour's cache costs on top of one written for five minutes."""
 
     input: int
     output: int
@@ -82,6 +83,7 @@ class Flat(NamedTuple):
     reasoning: int
     image: int
     request: int
+    cache_write_1h: int
 
 
 class Worst(NamedTuple):
@@ -108,6 +110,8 @@ def flat(rates: Rates) -> Flat:
         reasoning=rates.get("reasoning", plain_out) - plain_out,
         image=rates.get("image", 0),
         request=rates.get("request", 0),
+        cache_write_1h=rates.get("cache_write_1h", rates.get("cache_write", plain_in))
+        - rates.get("cache_write", plain_in),
     )
 
 

@@ -61,6 +61,7 @@ class Registry:
 
     __slots__ = (
         "aliases",
+        "assumed_price",
         "blocked",
         "breaker_settings",
         "budgets",
@@ -80,6 +81,7 @@ class Registry:
 
     def __init__(self, prices: PriceBook, budgets: BudgetTree, breaker_settings: BreakerSettings | None = None) -> None:
         self.prices = prices
+        self.assumed_price: Price | None = None
         self.budgets = budgets
         self.breaker_settings = breaker_settings
         self.providers: dict[str, Provider] = {}
@@ -114,7 +116,7 @@ class Registry:
         for (provider, name), deployment in self.deployments.items():
             entry = self.providers[provider]
             if (entry.price_name or provider) == price_name:
-                deployment.price = entry.per_request.get(name) or self.prices.find(price_name, name)
+                deployment.price = self._price(provider, name)
         self.changed()
 
     def add_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
@@ -280,7 +282,8 @@ class Registry:
 
     def _price(self, provider: str, model: str) -> Price | None:
         entry = self.providers[provider]
-        return entry.per_request.get(model) or self.prices.find(entry.price_name or provider, model)
+        known = entry.per_request.get(model) or self.prices.find(entry.price_name or provider, model)
+        return self.assumed_price if known is None else known
 
     def targets(self, model: str, provider: str | None) -> tuple[tuple[str, str], ...]:
         """(provider, its model name) pairs that a name stands for, in the order of the alias."""

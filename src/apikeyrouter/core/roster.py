@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -21,7 +21,7 @@ from apikeyrouter.core.key import Key
 from apikeyrouter.core.model import COST, INPUT, OUTPUT, REQUESTS, TOKENS, Need, Tags
 from apikeyrouter.core.pool import Pool, Shortfall
 from apikeyrouter.core.price import Price
-from apikeyrouter.core.stats import Latency, Reliability
+from apikeyrouter.core.stats import Latency, Opinion, Reliability
 from apikeyrouter.core.window import NEVER
 
 SCAN_ALL: Final = 12
@@ -41,7 +41,7 @@ class Deployment:
     breaker: Breaker
     features: frozenset[str]
     price: Price | None
-    quality: float = 0.5
+    opinion: Opinion = field(default_factory=Opinion)
     max_output_tokens: int | None = None
     name: str = ""
 
@@ -94,6 +94,11 @@ class Stratum:
         self.parks = 0
         self.heap: list[tuple[float, int, Candidate]] = []
         self.sized: dict[int, list[tuple[int, int, Candidate]]] = {}
+
+    @property
+    def quality(self) -> float:
+        """As configured for its keys, moved by what callers said of the model's answers."""
+        return self.deployment.opinion.of(self.candidates[0].key.quality)
 
     def add(self, candidate: Candidate) -> None:
         candidate.stratum = self

@@ -67,6 +67,11 @@ def objective(name: str) -> Callable[[Term], Term]:
     return register
 
 
+def objectives() -> tuple[str, ...]:
+    """Every name an objective can be given by."""
+    return tuple(sorted({*NAMED, *_OWN}))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
     """Conditions a candidate must meet. `max_cost` in nano-dollars, `max_latency` in seconds.
@@ -154,8 +159,7 @@ def _named(name: str) -> Objective:
     if name in _OWN:
         return Objective(name=name, weights={name: 1.0})
     if name not in NAMED:
-        known = ", ".join(sorted({*NAMED, *_OWN}))
-        raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {known}.")
+        raise InvalidConfigurationError(f"Objective '{name}' is unknown; use one of {', '.join(objectives())}.")
     return Objective(name=name, weights=NAMED[name])
 
 

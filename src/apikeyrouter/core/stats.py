@@ -51,6 +51,28 @@ class Reliability:
         return self.good + self.bad
 
 
+class Opinion:
+    """What callers said of answers' quality, 0 to 1, on top of what somebody configured."""
+
+    __slots__ = ("total", "weight")
+
+    KEEP: Final = 0.99
+    PRIOR: Final = 10.0
+    """The configured quality counts as so many judgements."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.weight = 0.0
+
+    def record(self, quality: float) -> None:
+        self.total = self.total * self.KEEP + quality
+        self.weight = self.weight * self.KEEP + 1.0
+
+    def of(self, configured: float) -> float:
+        """The quality to go by."""
+        return (configured * self.PRIOR + self.total) / (self.PRIOR + self.weight) if self.weight else configured
+
+
 class Latency:
     """Peak-EWMA of time to first token and of seconds per output token: up at once, down slowly (tau 10 s; Finagle)."""
 

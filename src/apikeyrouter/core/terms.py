@@ -54,7 +54,7 @@ def static_term(term: int, stratum: Stratum, cost: int | None, worst: int, outpu
     if term == 2:
         expected = deployment.latency.expected_s(output_tokens)
         return expected / (expected + LATENCY_REFERENCE_S)
-    return 1.0 - stratum.candidates[0].key.quality
+    return 1.0 - stratum.quality
 
 
 def fairness_term(candidate: Candidate, least: float) -> float:

@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Final
 
 from apikeyrouter.core.price import PriceBook, Shelf
 from apikeyrouter.prices import genai_list, listfile, litellm_list
 from apikeyrouter.prices.listfile import PriceList
 
-__all__ = ["SHIPPED", "PriceList", "load", "refresh", "shipped"]
+__all__ = ["SHIPPED", "PriceList", "load", "refresh", "shipped", "warm"]
 
 SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices" / "list.json"
+
+_READING: Final = Lock()
 
 
 def load(*, local: Path | None = None, installed: bool = True, today: date | None = None) -> PriceBook:
@@ -63,13 +66,28 @@ def refresh(
     return fresh
 
 
-@lru_cache(maxsize=2)
+def warm(book: PriceBook) -> None:
+    """Read all lists of a book aside, so that no request has to; one that comes sooner waits for the same reading."""
+    Thread(target=book.shelves, name="apikeyrouter-prices", daemon=True).start()
+
+
 def _genai(day: date) -> Shelf:
+    with _READING:
+        return _genai_read(day)
+
+
+def _litellm(found: Path) -> Shelf:
+    with _READING:
+        return _litellm_read(found)
+
+
+@lru_cache(maxsize=2)
+def _genai_read(day: date) -> Shelf:
     return listfile.shelf(genai_list.read(day), day)
 
 
 @lru_cache(maxsize=2)
-def _litellm(found: Path) -> Shelf:
+def _litellm_read(found: Path) -> Shelf:
     return Shelf(litellm_list.read(found), name="litellm", date=litellm_list.dated(found))
 
 
