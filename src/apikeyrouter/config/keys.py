@@ -89,9 +89,9 @@ def _key(
 
 
 def _provider(reader: Reader, node: Node, named: Node | None, providers: Mapping[str, ProviderEntry]) -> str:
-    if named is None:
+    if named is None or named.value in (None, ""):
         if isinstance(node.value, dict | None):
-            reader.add(node, f"has no `provider`; write it as {_EXAMPLE}")
+            reader.add(named or node, f"has no `provider`; write it as {_EXAMPLE}")
         return ""
     name = reader.text(named, "openai")
     if name:

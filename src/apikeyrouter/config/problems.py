@@ -17,7 +17,7 @@ from apikeyrouter.core.scrub import HIDDEN, scrub
 from apikeyrouter.errors import InvalidConfigurationError
 
 LONGEST_QUOTE: Final = 60
-_QUOTED: Final = re.compile(r"(['\"])((?:(?!\1).)*)\1")
+_QUOTED: Final = re.compile(r"(['\"])((?:(?!\1).)*)\1", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

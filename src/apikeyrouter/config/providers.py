@@ -54,7 +54,7 @@ def _provider(reader: Reader, name: str, node: Node) -> ProviderEntry:
 
 
 def _kind(reader: Reader, node: Node, given: Mapping[str, Node]) -> str:
-    if "adapter" in given:
+    if "adapter" in given and given["adapter"].value is not None:
         return reader.choice(given["adapter"], known(), "")
     if isinstance(node.value, dict | None):
         reader.add(node, f"has no `adapter`; write one of openai, anthropic, gemini, http, as {_EXAMPLE}")

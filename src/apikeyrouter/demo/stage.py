@@ -41,7 +41,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 DEAD: Final = "c2"
 GEO_SHARES: Final[Mapping[str, float]] = {"geo-1": 0.65, "geo-2": 0.35}
-FAILS: Final = (0.55, 0.7)
+FAILS: Final = (0.5, 0.72)
 """Between these shares of the time the spare provider fails."""
 SLOWED_AT: Final = 0.35
 SLOWED_ONCE_IN: Final = 350
