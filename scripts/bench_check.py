@@ -26,7 +26,11 @@ def measure() -> dict[str, float]:
     """One run of all benchmarks: the shortest time of each as a multiple of its group's reference."""
     REPORT.parent.mkdir(exist_ok=True)
     options = ["-q", "-o", "python_files=bench_*.py", "-o", "python_functions=bench_*", f"--benchmark-json={REPORT}"]
-    subprocess.run([sys.executable, "-m", "pytest", "benchmarks", *options, "--benchmark-quiet"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "benchmarks", *options, "--benchmark-only", "--benchmark-quiet"],
+        cwd=ROOT,
+        check=True,
+    )
     return ratios(json.loads(REPORT.read_text(encoding="utf-8"))["benchmarks"])
 
 

@@ -100,15 +100,20 @@ def _drain(
     now: float,
     patience: tuple[float, int],
 ) -> float | None:
+    """Serve what fits; when to look again, None when nobody waits. Whoever asks for more than was just refused waits."""
     deadline_s, look = patience
     left: list[Job] = []
-    soonest: float | None = None
+    refused, soonest = 1 << 62, float("inf")
     for i, job in enumerate(queue):
+        late = job.at + deadline_s + 1e-6
         if now > job.at + deadline_s:
             results.append((job, None))
         elif len(left) > look:
             left += queue[i:]
             break
+        elif job.charge >= refused:
+            left.append(job)
+            soonest = min(soonest, late)
         else:
             waits = [pool.wait(job.charge, now) for pool in pools]
             fits = [pool for pool, wait in zip(pools, waits, strict=True) if wait == 0.0]
@@ -117,7 +122,7 @@ def _drain(
                 results.append((job, now - job.at))
             else:
                 left.append(job)
-                at = min(now + max(min(waits), 1e-4), job.at + deadline_s + 1e-6)
-                soonest = at if soonest is None else min(soonest, at)
+                refused = job.charge
+                soonest = min(soonest, late, now + max(min(waits), 1e-4))
     queue[:] = left
-    return soonest
+    return soonest if left else None
