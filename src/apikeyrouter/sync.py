@@ -46,6 +46,11 @@ class LoopThread:
         """Have a coroutine run on the other thread without waiting for it."""
         asyncio.run_coroutine_threadsafe(work, self._started())
 
+    @property
+    def here(self) -> bool:
+        """Whether this is that thread, which must not wait for itself."""
+        return threading.current_thread() is self._thread
+
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
@@ -105,7 +110,7 @@ class SyncFace:
             while (chunk := self._thread.wait_for(_next(stream))) is not None:
                 yield chunk
         finally:
-            if _inside_a_loop():  # a forgotten iterator may be collected there
+            if self._thread.here:  # a forgotten iterator may be collected there
                 self._thread.soon(stream.aclose())
             else:
                 self._thread.wait_for(stream.aclose())

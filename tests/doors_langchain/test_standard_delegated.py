@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
-from langchain_stage import CLAUDE, OPENAI, QUICK, Sim
+from langchain_rig import pool
+from langchain_stage import CLAUDE, OPENAI, QUICK
 from langchain_suite import FAILING_FIRST, PoolSuite
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from apikeyrouter import ApiKeyRouter
-from apikeyrouter.langchain import ChatApiKeyRouter, ChatDeployment
-
-_GLOBS = {"o": ["gpt*"], "a": ["claude*"]}
-
-
-def inner(sim: Sim, key: str) -> BaseChatModel:
-    """A partner's model with that key, its retries left on: the pool turns them off."""
-    if key.startswith("o"):
-        return ChatOpenAI(model=OPENAI, api_key=sim.world.secret(key), base_url=f"{sim.url}/openai/v1")
-    return ChatAnthropic(model=CLAUDE, api_key=sim.world.secret(key), base_url=f"{sim.url}/anthropic")
-
-
-def pool(sim: Sim, keys: list[str]) -> list[ChatDeployment]:
-    return [
-        ChatDeployment(key, inner(sim, key), options={"tier": tier, "models": _GLOBS[key[0]]})
-        for tier, key in enumerate(keys)
-    ]
+from apikeyrouter.langchain import ChatApiKeyRouter
 
 
 class _Delegated(PoolSuite):

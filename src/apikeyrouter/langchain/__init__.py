@@ -17,11 +17,15 @@ from apikeyrouter.errors import MissingDependencyError
 if TYPE_CHECKING:
     from apikeyrouter.langchain.chat import ChatApiKeyRouter
     from apikeyrouter.langchain.deployments import ChatDeployment
+    from apikeyrouter.langchain.embeddings import ApiKeyRouterEmbeddings
+    from apikeyrouter.langchain.middleware import ApiKeyRouterMiddleware
     from apikeyrouter.langchain.options import RoutingOptions
 
-__all__ = ["ChatApiKeyRouter", "ChatDeployment", "RoutingOptions"]
+__all__ = ["ApiKeyRouterEmbeddings", "ApiKeyRouterMiddleware", "ChatApiKeyRouter", "ChatDeployment", "RoutingOptions"]
 
 _HOMES: Final = {
+    "ApiKeyRouterEmbeddings": "apikeyrouter.langchain.embeddings",
+    "ApiKeyRouterMiddleware": "apikeyrouter.langchain.middleware",
     "ChatApiKeyRouter": "apikeyrouter.langchain.chat",
     "ChatDeployment": "apikeyrouter.langchain.deployments",
     "RoutingOptions": "apikeyrouter.langchain.options",

@@ -133,6 +133,8 @@ class DelegatedLine:
         """A call's arguments in the words of the model that serves it."""
         made = {name: value for name, value in params.items() if name not in ("tools", WISH)}
         tools, wish = params.get("tools"), params.get(WISH)
+        if "cache_control" in made and not model._llm_type.startswith("anthropic"):
+            del made["cache_control"]  # an outer middleware's for Anthropic; everybody else refuses it
         if isinstance(tools, ToolSet):
             made = {**tools.words(model), **made}
         elif tools:

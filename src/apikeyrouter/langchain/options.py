@@ -109,7 +109,7 @@ def _context() -> object:
     if runtime is None:
         return None
     try:
-        context = runtime.get_runtime().context
+        context = getattr(runtime.get_runtime(), "context", None)
     except (RuntimeError, KeyError):
         return None
     return context.get(PLACE) if isinstance(context, Mapping) else getattr(context, PLACE, None)
