@@ -1,0 +1,1 @@
+"""How far a hard budget is overspent: holding before sending, beside counting afterwards."""
