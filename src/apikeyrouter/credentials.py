@@ -28,6 +28,9 @@ class Secret:
     __slots__ = ("_text",)
 
     def __init__(self, text: str, *, name: str = "the key") -> None:
+        given: object = text
+        if not isinstance(given, str):
+            raise InvalidConfigurationError(f"The material of {name} is no text; pass the key as the provider gave it.")
         text = text.strip()
         if not SHORTEST <= len(text) <= LONGEST:
             raise InvalidConfigurationError(

@@ -272,10 +272,15 @@ class Dispatcher:
             lease = await errand.lease()
             self.retry_budget(lease.provider).earn()
             answer = await self._send(errand, lease)
-            if answer.failure is None:
-                done = errand.settle(lease, answer, answer.usage)
-                return self._reply(errand, lease, answer, done)
-            await errand.failed(lease, answer.failure, answer.headers)
+            try:
+                if answer.failure is None:
+                    done = errand.settle(lease, answer, answer.usage)
+                    return self._reply(errand, lease, answer, done)
+                await errand.failed(lease, answer.failure, answer.headers)
+            except BaseException:
+                # Only a lease still open is meant: an adapter that breaks its promises must not keep it.
+                self.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
+                raise
 
     async def _send(self, errand: Errand, lease: Lease) -> Answer:
         try:

@@ -117,7 +117,7 @@ class Enrolment:
                 "The id of a key is its own secret, which would be shown; name it otherwise."
             )
         pool, caps = options.get("pool"), tuple(options.get("caps", ()))
-        pools = (pool,) if isinstance(pool, str) else tuple(pool or (name,))
+        pools = (pool,) if isinstance(pool, str) else tuple(dict.fromkeys(pool or (name,)))
         own = (f"{name}/caps",) if caps else ()
         fingerprint = "" if material is None else self.fingerprint(material)
         key = _key(name, provider, own + pools, options, fingerprint, router.now())

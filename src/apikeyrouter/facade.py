@@ -36,7 +36,7 @@ from apikeyrouter.errors import (
     MissingConfigurationError,
 )
 from apikeyrouter.events import Event
-from apikeyrouter.intake import RouteOptions, checked, timeout_of, understand
+from apikeyrouter.intake import RouteOptions, checked, sane, timeout_of, understand
 from apikeyrouter.policing import Policing
 from apikeyrouter.ports import Adapter, Body, Clock, Headers
 from apikeyrouter.router import Router
@@ -224,7 +224,7 @@ class ApiKeyRouter:
         readings = adapter.limits(headers) if headers else ()
         identity = adapter.identity(headers) if headers else ()
         self._router.settle(
-            lease, usage, readings=readings, identity=identity, latency_s=latency_s, first_byte_s=first_byte_s
+            lease, sane(usage), readings=readings, identity=identity, latency_s=latency_s, first_byte_s=first_byte_s
         )
 
     def fail(
@@ -244,7 +244,7 @@ class ApiKeyRouter:
         if isinstance(failure, int):
             failure = adapter.classify(failure, headers or {}, body)
         told = (adapter.limits(headers), adapter.identity(headers)) if headers else ((), ())
-        self._router.fail(lease, failure, readings=told[0], identity=told[1], usage=usage)
+        self._router.fail(lease, failure, readings=told[0], identity=told[1], usage=sane(usage))
         return failure
 
     def release(self, lease: Lease) -> None:
@@ -257,7 +257,7 @@ class ApiKeyRouter:
 
     def preview(self, request: Request) -> Decision:
         """What acquire() would decide now, without holding anything."""
-        return self._router.preview(request)
+        return self._router.preview(checked(request))
 
     def explain(self, decision_id: str) -> Decision:
         """The decision of that id, among the last `explain_keep`; str() of it is the explanation."""

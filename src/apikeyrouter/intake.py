@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from math import isfinite
-from typing import Final, TypedDict
+from typing import Final, TypedDict, cast
 
 from apikeyrouter.checks import Rule, Rules, anything, check, is_name, is_tags, is_texts, is_truth, is_whole, kind_of
-from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Request
+from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Request, Usage
 from apikeyrouter.core.tokens import Measure, measure
 from apikeyrouter.errors import InvalidRequestError
 from apikeyrouter.ports import Adapter, Body
@@ -95,15 +96,51 @@ def timeout_of(timeout: object, default: float) -> float:
 
 def checked(request: Request) -> Request:
     """A request that a caller built by hand. Raises InvalidRequestError for what nobody can hold."""
+    given: object = request  # callers without a type checker pass anything
+    if not isinstance(given, Request):
+        raise InvalidRequestError(f"The request is {kind_of(given)}; write Request(model='gpt-4o-mini', ...).")
     for name, tokens in (("input_tokens", request.input_tokens), ("max_output_tokens", request.max_output_tokens)):
         if tokens is not None and (not is_whole(tokens) or tokens < 0):
             raise InvalidRequestError(f"{name} of the request is {kind_of(tokens)}; write a number of tokens, or None.")
     if not request.model and request.provider is not None and request.operation not in LANGUAGE_OPERATIONS:
         request.model = request.operation
+    request.max_cost = dollars_of(request.max_cost)
+    needs: object = request.needs
+    if (
+        isinstance(needs, str)
+        or not isinstance(needs, Set | list | tuple)
+        or not all(isinstance(n, str) for n in needs)
+    ):
+        raise InvalidRequestError(f"needs of the request is {kind_of(needs)}; write a set of names, as {{'tools'}}.")
+    request.needs = frozenset(needs)
     model: object = request.model  # callers without a type checker pass anything
     if not isinstance(model, str) or not model:
         raise InvalidRequestError("The request names no model; write Request(model='gpt-4o-mini', ...).")
     return request
+
+
+MOST_UNITS: Final = 10**12
+"""Tokens, images or requests in one usage: more is a mistake, not a use."""
+
+
+def sane(usage: Usage | None) -> Usage | None:
+    """A usage that a caller reports. Raises InvalidRequestError for what cannot have been used; the lease stays open.
+
+    Money depends on it: a negative or endless amount would undo a budget.
+    """
+    given: object = usage
+    if given is None:
+        return None
+    if not isinstance(given, Usage):
+        raise InvalidRequestError(f"The usage is {kind_of(given)}; write Usage(input_tokens=..., output_tokens=...).")
+    for each in fields(given):
+        value: object = getattr(given, each.name)
+        if each.name == "cost_reported":
+            if value is not None and (not isinstance(value, Decimal) or not value.is_finite() or value < 0):
+                raise InvalidRequestError("cost_reported of the usage is not an amount; write Decimal('0.0123').")
+        elif not is_whole(value) or not 0 <= cast(int, value) <= MOST_UNITS:
+            raise InvalidRequestError(f"{each.name} of the usage is {kind_of(value)}; write a number of at least 0.")
+    return usage
 
 
 def _model(body: Body, operation: str, provider: str | None) -> str:

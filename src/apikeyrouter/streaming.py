@@ -16,9 +16,9 @@ from typing import Self
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease
-from apikeyrouter.core.model import Usage
+from apikeyrouter.core.model import Reading, Usage
 from apikeyrouter.dispatch import Errand, RoutingMetadata, metadata_of
-from apikeyrouter.errors import ConfigurationError, InvalidRequestError, PartialStreamError
+from apikeyrouter.errors import ApiKeyRouterError, ConfigurationError, InvalidRequestError, PartialStreamError
 from apikeyrouter.ports import Chunk, ChunkStream
 
 
@@ -41,6 +41,7 @@ class RoutedStream:
         self._text: list[str] = []
         self._started = False
         self._finished = False
+        self._busy = False
         self.usage: Usage | None = None
         self.metadata: RoutingMetadata | None = None
 
@@ -58,6 +59,15 @@ class RoutedStream:
     async def __anext__(self) -> Chunk:
         if self._finished and not self._ready:
             raise StopAsyncIteration
+        if self._busy:
+            raise ApiKeyRouterError("A stream is read by one task at a time; this one is being read already.")
+        self._busy = True
+        try:
+            return await self._next()
+        finally:
+            self._busy = False
+
+    async def _next(self) -> Chunk:
         try:
             if not self._started:
                 await self._start()
@@ -73,9 +83,16 @@ class RoutedStream:
     async def _start(self) -> None:
         """Open, with failover, until content is in hand; whole streams without content are failures too."""
         while not self._started:
-            lease = self._lease = await self._errand.lease()
+            lease = await self._errand.lease()
+            if self._closed():  # while it waited for room: nothing was sent
+                self._errand.router.release(lease)
+                raise StopAsyncIteration
+            self._lease = lease
             self._errand.dispatcher.retry_budget(lease.provider).earn()
             inner = await self._open(lease)
+            if self._closed():  # while it was opened: aclose() has settled it
+                await inner.aclose()
+                raise StopAsyncIteration
             failure = inner.failure or await self._to_first_content(inner)
             if failure is None:
                 self._started = True
@@ -84,6 +101,10 @@ class RoutedStream:
             self._forget()
             await inner.aclose()
             await self._errand.failed(lease, failure, inner.headers)
+
+    def _closed(self) -> bool:
+        """Whether another task has closed the stream meanwhile."""
+        return self._finished
 
     def _forget(self) -> None:
         """An attempt came to nothing: what it said is not part of the answer."""
@@ -135,7 +156,7 @@ class RoutedStream:
     async def _broken(self, failure: Failure) -> None:
         lease, self._lease, self._finished = self._lease, None, True
         if lease is not None:
-            readings = self._errand.adapter(lease).limits(self._inner.headers) if self._inner is not None else ()
+            readings = self._readings(lease)
             self._errand.router.fail(lease, replace(failure, billed=True), readings=readings)
         await self._close_inner()
         text = "".join(self._text)
@@ -147,10 +168,22 @@ class RoutedStream:
             status=failure.status,
         )
 
+    def _readings(self, lease: Lease) -> tuple[Reading, ...]:
+        """What the headers say of quotas; a lease is ended even if its adapter cannot read them."""
+        try:
+            return self._errand.adapter(lease).limits(self._inner.headers) if self._inner is not None else ()
+        except BaseException:
+            self._errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
+            raise
+
     async def _finish(self) -> None:
         lease, self._lease, self._finished = self._lease, None, True
         if lease is not None and self._inner is not None:
-            done = self._errand.settle(lease, self._inner, self.usage)
+            try:
+                done = self._errand.settle(lease, self._inner, self.usage)
+            except BaseException:
+                self._errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
+                raise
             self.metadata = metadata_of(self._errand.attempts, lease, None if done is None else done.cost)
         await self._close_inner()
 

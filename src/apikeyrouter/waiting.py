@@ -4,13 +4,14 @@ A known refill makes most refusals avoidable: whoever can be served before the d
 counting those ahead and the time the answer itself takes, is told at once with the time to come back. One timer wakes
 the line at the earliest time somebody may have room; what ends early (a hold given back, a better header) wakes it too.
 The order is core/waiting.py's. A head that does not fit lets the LOOK_BEHIND behind it try, so that one large request
-does not idle every pool, and a request at least as large as one just refused for the same keys is not tried at all.
+does not idle every pool, and a request at least as large as one just refused for the same reasons is not tried at all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from heapq import heappop, heappush
 from typing import Final
 
 from apikeyrouter.core.ledger import Lease
@@ -18,7 +19,7 @@ from apikeyrouter.core.model import Request
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.core.waiting import Line, Ticket
-from apikeyrouter.errors import ApiKeyRouterError, QuotaExhaustedError
+from apikeyrouter.errors import QuotaExhaustedError
 from apikeyrouter.router import Router
 
 LOOK_BEHIND: Final = 50
@@ -28,28 +29,34 @@ LONGEST_LINE: Final = 10_000
 MOST_SERVICE: Final = 0.25
 """Of the time a request has: more is not kept free for its answer, however slow the provider was last."""
 EARLIEST_S: Final = 0.001
+HOPE: Final = 1.15
+"""Of those ahead some are overtaken or give up: who is later than the deadline by less than this joins all the same."""
+MOST_TRIES: Final = 200
+"""In one look at the line; many waiters with restrictions of their own must not hold up the loop."""
+ANY: Final = 1 << 62
 NEVER: Final = float("inf")
 
 
 class Waiter(Ticket):
-    """A request in the line, and the future its lease is given to. `kind` groups requests for the same keys.
+    """A request in the line, and the future its lease is given to.
 
-    `latest` is the last moment at which a lease is of use: the deadline less what the answer will take.
+    Its group asks the same keys; its `kind` is refused for the same reasons, too. `latest` is the last moment at which
+    a lease is of use: the deadline less what the answer will take.
     """
 
     __slots__ = ("attempts", "done", "kind", "latest", "measure", "request", "since")
 
     def __init__(
-        self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float, since: float
+        self, router: Router, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float
     ) -> None:
-        super().__init__(request.tenant or "", priority=request.priority, deadline=deadline, tokens=0)
+        group = router.group_of(request)
+        super().__init__(request.tenant or "", priority=request.priority, deadline=deadline, tokens=0, group=group)
         self.request = request
         self.measure = measure
         self.attempts = attempts
-        self.since = since
+        self.since = router.now()
         self.latest = deadline
-        asks = (request.model, request.provider, request.operation, request.tenant, request.among)
-        self.kind = (*asks, attempts is None)
+        self.kind = (group, *router.restrictions(request), None if attempts is None else id(attempts))
         self.done: asyncio.Future[Lease] | None = None
 
     @property
@@ -66,6 +73,7 @@ class WaitingRoom:
         self.loop = loop
         self.line = Line()
         self._refused: dict[object, int] = {}
+        self._due: list[tuple[float, int, Waiter]] = []
         self._timer: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._wakes_at = NEVER
 
@@ -73,8 +81,8 @@ class WaitingRoom:
         self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float
     ) -> Lease:
         """A lease, at once or when there is room; QuotaExhaustedError when that is surely after the deadline."""
-        waiter = Waiter(request, measure, attempts, deadline, self.router.now())
-        if not self.line.size:
+        waiter = Waiter(self.router, request, measure, attempts, deadline)
+        if not self.line.has(waiter.group):
             try:
                 return self._try(waiter, 0.0)
             except QuotaExhaustedError as error:
@@ -90,6 +98,7 @@ class WaitingRoom:
     async def _wait(self, waiter: Waiter) -> Lease:
         waiter.done = self.loop.create_future()
         self.line.add(waiter)
+        heappush(self._due, (waiter.latest, waiter.number, waiter))
         try:
             return await waiter.done
         except asyncio.CancelledError:
@@ -109,6 +118,8 @@ class WaitingRoom:
 
     def _leave_time(self, waiter: Waiter) -> None:
         """Keep free what the answer is expected to take: whoever is let in at the last moment is answered too late."""
+        if waiter.request.sending_s is not None:
+            return  # sending has a time of its own
         service = self.router.service_s(waiter.request, waiter.measure)
         waiter.latest -= min(service, MOST_SERVICE * max(0.0, waiter.deadline - waiter.since))
 
@@ -127,14 +138,14 @@ class WaitingRoom:
                 f"{self.line.size:,} requests wait for room already; try again in 1 s.", retry_after=1.0
             )
         now = self.router.now()
-        ahead = self.router.wait_behind(waiter.request, self.line.tokens + waiter.tokens, self.line.size + 1)
-        if not waiter.priority and now + ahead > waiter.latest:
+        ahead = self.router.wait_behind(waiter.request, *self.line.ahead(waiter))
+        if waiter.priority <= 0 and now + ahead / HOPE > waiter.latest:
             raise QuotaExhaustedError(
-                f"{self.line.size:,} requests wait for '{waiter.request.model}' already, which takes {ahead:.1f} s; "
-                f"try again then.",
+                f"{self.line.size:,} requests wait already, and '{waiter.request.model}' has room for this one in "
+                f"{ahead:.1f} s; try again then.",
                 retry_after=ahead,
             )
-        if waiter.tokens < self._refused.get(waiter.kind, 1 << 62):
+        if waiter.tokens < self._refused.get(waiter.kind, ANY):
             self._arm(now)
         self._arm(waiter.latest)
 
@@ -176,46 +187,62 @@ class WaitingRoom:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._wakes_at = None, NEVER
+        self._due.clear()
 
     def _serve(self) -> None:
         """Serve whoever fits, in order; then sleep until the earliest time somebody else may."""
         self._timer, self._wakes_at = None, NEVER
         self._refused.clear()
-        now, behind, soonest = self.router.now(), 0, NEVER
-        for waiter in self.line.order():
+        now, tries, soonest = self.router.now(), 0, NEVER
+        behind: dict[object, int] = {}
+        full: set[object] = set()
+        for waiter in self.line.order(full):
             if not isinstance(waiter, Waiter) or waiter.over:
                 self.line.remove(waiter)
-            elif waiter.tokens >= self._refused.get(waiter.kind, 1 << 62) or behind > LOOK_BEHIND:
-                behind += 1
-                soonest = min(soonest, self._expiry(waiter, now))
-            else:
+                continue
+            if tries < MOST_TRIES and waiter.tokens < self._refused.get(waiter.kind, ANY):
+                tries += 1
                 wakes = self._serve_one(waiter, now)
-                behind += wakes < NEVER
+                if wakes == NEVER:
+                    continue
                 soonest = min(soonest, wakes)
+            behind[waiter.group] = behind.get(waiter.group, 0) + 1
+            if behind[waiter.group] > LOOK_BEHIND:
+                full.add(waiter.group)
+        soonest = min(soonest, self._dismiss(now))
         if self.line.size:
             self._arm(soonest)
+        else:
+            self._rest()
+
+    def _dismiss(self, now: float) -> float:
+        """Try whoever has come to the latest moment a last time, and answer; when the next one will."""
+        due = self._due
+        while due and (due[0][0] <= now or due[0][2].gone):
+            waiter = heappop(due)[2]
+            if waiter.over:
+                self.line.remove(waiter)
+            elif not waiter.gone:
+                self._serve_one(waiter, now)
+        return due[0][0] if due else NEVER
 
     def _serve_one(self, waiter: Waiter, now: float) -> float:
         """Try one; when to look again if it does not fit, NEVER when it has left the line."""
         try:
             lease = self._try(waiter, max(1e-9, now - waiter.since))
         except QuotaExhaustedError as error:
-            self._refused[waiter.kind] = min(waiter.tokens, self._refused.get(waiter.kind, 1 << 62))
+            self._refused[waiter.kind] = min(waiter.tokens, self._refused.get(waiter.kind, ANY))
             if error.retry_after is None or now >= waiter.latest:
                 return self._answer(waiter, error)
-            return min(now + error.retry_after + LATE_S, max(waiter.latest, now + EARLIEST_S))
-        except ApiKeyRouterError as error:
+            return now + error.retry_after + LATE_S
+        except Exception as error:  # noqa: BLE001  (whatever is wrong with one request, the line goes on)
             return self._answer(waiter, error)
         self.line.serve(waiter)
         if waiter.done is not None:
             waiter.done.set_result(lease)
         return NEVER
 
-    def _expiry(self, waiter: Waiter, now: float) -> float:
-        """When a waiter that was not tried must be answered; at its latest moment it is tried once more, and told."""
-        return self._serve_one(waiter, now) if now >= waiter.latest else waiter.latest
-
-    def _answer(self, waiter: Waiter, error: ApiKeyRouterError) -> float:
+    def _answer(self, waiter: Waiter, error: Exception) -> float:
         self.line.remove(waiter)
         if waiter.done is not None:
             waiter.done.set_exception(error)

@@ -160,7 +160,7 @@ class Decision:
 
     @property
     def total(self) -> int:
-        return len(self.roster.candidates)
+        return self.roster.total
 
     @property
     def drawn(self) -> int:

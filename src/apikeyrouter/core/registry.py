@@ -34,6 +34,8 @@ from apikeyrouter.errors import (
 ANY_OPERATION: Final = "http"
 """A request whose dialect nobody asked about: every provider takes it."""
 MOST_ROSTERS: Final = 1024
+MOST_COMPILED: Final = 50_000
+"""Candidates in all compiled rosters together: names of models come from callers, and are not kept without bound."""
 MOST_DEPLOYMENTS: Final = 10_000
 MOST_BLOCKS: Final = 10_000
 """Names of models come from callers, and each that a provider does not know blocks a key for it."""
@@ -65,6 +67,7 @@ class Registry:
         "blocked",
         "breaker_settings",
         "budgets",
+        "compiled",
         "declared",
         "deployments",
         "fingerprints",
@@ -96,6 +99,7 @@ class Registry:
         self.rosters: dict[Ticket, Roster] = {}
         self.tenants = 0
         self.version = 0
+        self.compiled = 0
         self.next_change = inf
 
     # -- changes --------------------------------------------------------------------------------------------------
@@ -103,7 +107,10 @@ class Registry:
     def changed(self) -> None:
         """Forget what was compiled."""
         self.version += 1
+        for roster in self.rosters.values():
+            roster.retire()
         self.rosters.clear()
+        self.compiled = 0
 
     def add_provider(self, provider: Provider) -> None:
         self.providers[provider.id] = provider
@@ -127,9 +134,9 @@ class Registry:
                 f"Pool '{name}' already has other limits ({len(known)} of them); state them once, on the pool."
             )
         if known is None or (limits and not known):
+            made = {part: Pool(part, own, now=now) for part, own in _by_models(name, limits).items()}
             self.pool_limits[name] = limits
-            for part, own in _by_models(name, limits).items():
-                self.pools[part] = Pool(part, own, now=now)
+            self.pools.update(made)
             self.changed()
 
     def own_pool(self, name: str, limits: tuple[Limit, ...], now: float) -> None:
@@ -293,7 +300,7 @@ class Registry:
                 raise ProviderNotFoundError(f"Provider '{scrub(provider)}' is not registered; known: {known}.")
             return ((provider, model.removeprefix(f"{provider}/")),)
         if model in self.aliases:
-            return self.aliases[model]
+            return tuple(target for target in self.aliases[model] if target[0] in self.providers)
         head, slash, rest = model.partition("/")
         if slash and head in self.providers:
             return ((head, rest),)
@@ -325,9 +332,13 @@ class Registry:
         ticket = (model, provider, operation, needs, tenant if self.tenants else None, among)
         found = self.rosters.get(ticket)
         if found is None:
-            if len(self.rosters) >= MOST_ROSTERS:
-                self.rosters.clear()
-            found = self.rosters[ticket] = self._compile(ticket, now)
+            found = self._compile(ticket, now)
+            self.compiled += len(found) + 1
+            while self.rosters and (self.compiled > MOST_COMPILED or len(self.rosters) >= MOST_ROSTERS):
+                gone = self.rosters.pop(next(iter(self.rosters)))
+                self.compiled -= gone.total + 1
+                gone.retire()
+            self.rosters[ticket] = found
         return found
 
     def _compile(self, ticket: Ticket, now: float) -> Roster:

@@ -27,6 +27,8 @@ from apikeyrouter.core.window import NEVER
 SCAN_ALL: Final = 12
 DRAW: Final = 8
 LINE_POOLS: Final = 64
+KEPT: Final = 64
+"""Candidates a roster out of use still names."""
 _SIZED: Final = frozenset({TOKENS, INPUT, OUTPUT, COST})
 
 
@@ -99,6 +101,15 @@ class Stratum:
     def quality(self) -> float:
         """As configured for its keys, moved by what callers said of the model's answers."""
         return self.deployment.opinion.of(self.candidates[0].key.quality)
+
+    def retire(self) -> None:
+        """Nobody will be drawn from here again; one candidate stands for all."""
+        for candidate in self.candidates:
+            candidate.parked = False
+        del self.candidates[1:]
+        self.live.clear()
+        self.heap.clear()
+        self.sized.clear()
 
     def add(self, candidate: Candidate) -> None:
         candidate.stratum = self
@@ -185,7 +196,8 @@ class Roster:
     """All candidates for one kind of request, by tier (lower first), then by stratum."""
 
     __slots__ = (
-        "candidates", "costly", "excluded", "hard_node", "lowering", "model", "priced", "small", "tiers", "version",
+        "candidates", "costly", "excluded", "hard_node", "lowering", "model", "priced", "small", "tiers", "total",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -195,7 +207,8 @@ class Roster:
         self.excluded = excluded
         self.version = version
         self.candidates = tuple(candidates)
-        self.small = len(self.candidates) <= SCAN_ALL
+        self.total = len(self.candidates)
+        self.small = self.total <= SCAN_ALL
         self.tiers = _tiers(self.candidates)
         # Asked for each request: does any pool count money, may any budget of a key refuse, is anything not free?
         self.costly = any(w.of == COST for c in self.candidates for p in c.pools for w in p.windows)
@@ -206,7 +219,18 @@ class Roster:
         self.priced = any(c.deployment.price is None or not c.deployment.price.free for c in self.candidates)
 
     def __len__(self) -> int:
-        return len(self.candidates)
+        return self.total
+
+    def retire(self) -> None:
+        """Out of use, but decisions that are kept still name it: let go of all but a few of its candidates."""
+        if self.small:
+            return
+        for tier in self.tiers:
+            for stratum in tier:
+                stratum.retire()
+        self.candidates = self.candidates[:KEPT]
+        self.excluded = self.excluded[:KEPT]
+        self.tiers = ()
 
     def service_s(self, output_tokens: int) -> float:
         """Seconds to the end of an answer of that length, by the fastest deployment."""

@@ -28,6 +28,8 @@ Charge = Literal["admission", "real", "concurrency"]
 Per = Literal["second", "minute", "hour", "day", "week", "month"]
 
 NEVER: Final = float("inf")
+MOST: Final = 10**15
+"""No provider grants more of anything; beyond, floating point could not count one by one."""
 RING_SLOTS: Final = 60
 """A rolling window forgets in sixtieths of its period; a slot counts whole until all of it is a period old."""
 TICK_S: Final = 1e-6
@@ -106,13 +108,20 @@ class Limit:
 def _number_problem(limit: Limit) -> str:
     if type(limit.amount) is not int or limit.amount < 0:
         return f"{limit.of} limit of {limit.amount}; it must be a whole number of at least 0"
-    if limit.burst_s is not None and not limit.burst_s > 0:
+    if limit.amount > MOST:
+        return f"{limit.of} limit of more than {MOST:,}; leave the limit out where there is none"
+    number = type(limit.burst_s) in (int, float)
+    if limit.burst_s is not None and not (number and 0 < limit.burst_s < NEVER):
         return f"{limit.of} limit with burst_s {limit.burst_s}; it must be more than 0 seconds"
     return ""
 
 
 def _word_problem(limit: Limit) -> str:
-    if limit.of not in _OF:
+    globs: object = limit.models
+    if not isinstance(globs, tuple | list) or not all(isinstance(glob, str) and glob for glob in globs):
+        return f"{limit.of} limit for the models {globs!r}; write a tuple of names, as ('gpt-4o*',)"
+    of: object = limit.of
+    if not isinstance(of, str) or of not in _OF:
         return f"limit of '{limit.of}'; use one of {', '.join(DIMENSIONS)}"
     if limit.per not in get_args(Per):
         return f"{limit.of} limit per '{limit.per}'; use one of {', '.join(get_args(Per))}"
