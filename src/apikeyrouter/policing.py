@@ -61,14 +61,13 @@ class Policing:
                 self.install(after)
         return impact
 
-    def rehearse(self, before: Rulebook, after: Rulebook) -> Impact:
-        """What `after` in the place of `before` would have changed about the decisions in memory."""
-        return rehearse(before, after, self._cases())
-
-    def _cases(self) -> list[Case]:
+    def rehearse(self, before: Rulebook, after: Rulebook, decisions: Iterable[Decision] | None = None) -> Impact:
+        """What `after` in the place of `before` would have changed about decisions, by default those in memory."""
         with self.router.lock:
             now = self.router.now()
-            return [self._case(d, now) for d in self.router.decisions.values()]
+            asked = self.router.decisions.values() if decisions is None else decisions
+            cases = [self._case(d, now) for d in asked]
+        return rehearse(before, after, cases)
 
     def _case(self, d: Decision, now: float) -> Case:
         """A decision as it would be asked again: its request, its candidates, their pools as they are now."""

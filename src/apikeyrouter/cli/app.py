@@ -189,3 +189,32 @@ def init(
         from apikeyrouter.cli import init as verb
 
         out.show(*verb.init(folder))
+
+
+policy = typer.Typer(help="Check policies, and try others on recorded traffic.", no_args_is_help=True)
+app.add_typer(policy, name="policy")
+
+
+@policy.command("check")
+def check_policies(config: Config = None, as_json: Json = False) -> None:
+    """Compile a configuration's policies and show what they say, from the weakest to the strongest."""
+    with output(as_json) as out:
+        from apikeyrouter.cli import policy as verb
+        from apikeyrouter.cli.found import read
+
+        out.show(*verb.check(read(config)))
+
+
+@policy.command("dry-run")
+def rehearse_policies(
+    other: Annotated[Path, typer.Argument(help="A configuration with the policies to try.")],
+    traffic: Annotated[Path, typer.Argument(help="Recorded requests, as JSON lines.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how many decisions about recorded requests other policies would have changed, and the cost."""
+    with output(as_json) as out:
+        from apikeyrouter.cli import policy as verb
+        from apikeyrouter.cli.found import read
+
+        out.show(*verb.dry_run(read(config), read(other), traffic))
