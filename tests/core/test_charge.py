@@ -1,0 +1,54 @@
+"""What is charged at the end: the price in force then, an hour's cache at its own price, opinions beside the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from rig import MODEL, Rig, ask
+
+from apikeyrouter.core.model import Usage
+from apikeyrouter.core.price import Price
+from apikeyrouter.core.rates import Row
+from apikeyrouter.core.stats import Opinion
+
+
+def test_an_hours_cache_has_its_own_price() -> None:
+    price = Price.of("m", input="3", output="15", cache_read="0.30", cache_write="3.75", cache_write_1h="6")
+    written = Usage(input_tokens=1_000, cache_write_tokens=1_000)
+    assert price.cost(written) == 3_750_000
+    assert price.cost(replace(written, cache_write_1h_tokens=400)) == 600 * 3_750 + 400 * 6_000
+    assert price.cost(replace(written, cache_write_1h_tokens=1_000)) <= price.hold(1_000, 0)
+
+
+def test_without_a_price_of_its_own_it_costs_what_writing_costs() -> None:
+    for rates in ({"input": "3"}, {"input": "3", "cache_write": "3.75"}):
+        price = Price.of("m", **rates)
+        written = Usage(input_tokens=10, cache_write_tokens=10)
+        assert price.cost(replace(written, cache_write_1h_tokens=10)) == price.cost(written)
+
+
+@pytest.mark.parametrize(("waits", "cost"), [(0.0, 1_000_000), (3_600.0, 2_000_000)])
+def test_the_price_in_force_at_the_end_is_charged(waits: float, cost: int) -> None:
+    rig = Rig()
+    row = Row(provider="p", id=MODEL, rates={"input": 1_000_000})
+    dearer = replace(row, rates={"input": 2_000_000})
+    rig.prices.override("p", MODEL, Price(replace(row, later=((rig.clock.time + 1_800, dearer),))))
+    rig.key("k")
+    lease = rig.router.acquire(ask(1_000), timeout_s=7_200)
+    assert lease.decision.cost == 1_000_000
+    rig.clock.advance(waits)
+    rig.router.settle(lease, Usage(input_tokens=1_000))
+    assert lease.decision.actual_cost == cost
+    assert rig.router.preview(ask(1_000)).cost == cost  # and the next is held at it
+
+
+def test_an_opinion_moves_the_configured_quality_and_fades() -> None:
+    opinion = Opinion()
+    assert opinion.of(0.7) == 0.7
+    for _ in range(10):
+        opinion.record(0.0)
+    assert 0.3 < opinion.of(0.7) < 0.4
+    for _ in range(1_000):
+        opinion.record(1.0)
+    assert 0.95 < opinion.of(0.7) < 1.0
