@@ -26,10 +26,10 @@ from apikeyrouter.simulator import (
 
 LOAD: Final = 0.9
 """The share of the granted tokens that the workload asks for."""
-FOREIGN: Final = 0.3
+FOREIGN: Final = 0.2
 LEARNS_FROM: Final = 300
 """Requests of a run from which on somebody else uses one of the quotas as well."""
-SHARES: Final[Mapping[str, float]] = {"org-a": 0.45, "org-b": 0.25, "org-c": 0.12, "org-d": 0.18}
+SHARES: Final[Mapping[str, float]] = {"org-a": 0.45, "org-b": 0.27, "org-c": 0.1, "org-d": 0.18}
 """How the tokens are spread over organisations, after foreign use."""
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "org-a": ("a1", "a2", "a3"),
@@ -41,7 +41,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 DEAD: Final = "c2"
 GEO_SHARES: Final[Mapping[str, float]] = {"geo-1": 0.65, "geo-2": 0.35}
-FAILS: Final = (0.5, 0.72)
+FAILS: Final = (0.55, 0.7)
 """Between these shares of the time the spare provider fails."""
 SLOWED_AT: Final = 0.35
 SLOWED_ONCE_IN: Final = 350
@@ -62,7 +62,7 @@ class Plan:
     @property
     def bucket_s(self) -> float:
         """How many seconds of refill a provider's bucket holds."""
-        return max(2.0, self.seconds / 4)
+        return max(4.0, self.seconds / 4)
 
     @property
     def timeout_s(self) -> float:
