@@ -12,6 +12,7 @@ from apikeyrouter.core.forecast import Forecast, forecast
 from apikeyrouter.core.key import Key, State
 from apikeyrouter.core.model import COST
 from apikeyrouter.core.pool import Pool
+from apikeyrouter.core.redeclare import LIFTED
 from apikeyrouter.core.window import NEVER, Window
 from apikeyrouter.router import Router
 
@@ -128,7 +129,7 @@ def _pool(pool: Pool, now: float) -> PoolStatus:
         reason=pool.reason,
         in_flight=pool.in_flight,
         throttles=pool.throttles,
-        windows=tuple(_window(pool, w, now) for w in pool.windows),
+        windows=tuple(_window(pool, w, now) for w in pool.windows if w.cap < LIFTED),
     )
 
 

@@ -115,6 +115,8 @@ def test_a_window_more_and_a_window_less(router: ApiKeyRouter) -> None:
     with pytest.raises(QuotaExhaustedError):
         router.acquire(REQUEST)
     reload(router, changed(lambda c: c["pools"]["a"].update(limits={"rpm": 4})))
+    (pool,) = (pool for pool in router.get_state_summary().pools if pool.id == "a")
+    assert [window.name for window in pool.windows] == ["requests/minute"]
     third = router.acquire(REQUEST)
     for each in (lease, second, third):
         router.settle(each, Usage(input_tokens=1, output_tokens=1))
