@@ -110,10 +110,9 @@ class Reconciliation:
         """Take in a bill and what had been held for it, in nano-dollars."""
         if len(model) > MAX_NAME:
             return
-        entry = self._entries.pop(model, None) or _Entry()
-        if len(self._entries) >= MAX_ENTRIES:
-            del self._entries[next(iter(self._entries))]
-        self._entries[model] = entry
+        entry = self._entries.get(model)
+        if entry is None or 2 * len(self._entries) > MAX_ENTRIES:  # only where it may be needed is the order kept
+            entry = self._move_last(model)
         entry.requests += 1
         entry.billed += billed
         entry.held += held
@@ -121,6 +120,13 @@ class Reconciliation:
         step = max(1 - MEMORY, 1 / entry.requests)
         entry.used += step * ((billed / held if held else float(billed > 0)) - entry.used)
         entry.over += step * ((billed > held) - entry.over)
+
+    def _move_last(self, model: str) -> _Entry:
+        entry = self._entries.pop(model, None) or _Entry()
+        if len(self._entries) >= MAX_ENTRIES:
+            del self._entries[next(iter(self._entries))]
+        self._entries[model] = entry
+        return entry
 
     def report(self) -> tuple[Reconciled, ...]:
         """By model, the dearest first."""

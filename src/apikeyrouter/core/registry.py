@@ -62,25 +62,10 @@ class Registry:
     """Mutable by the router's verbs only, under its lock."""
 
     __slots__ = (
-        "aliases",
-        "assumed_price",
-        "blocked",
-        "breaker_settings",
-        "budgets",
-        "compiled",
-        "declared",
-        "deployments",
-        "fingerprints",
-        "keys",
-        "next_change",
-        "pool_limits",
-        "pools",
-        "prices",
-        "providers",
-        "rosters",
-        "tenants",
+        "aliases", "assumed_price", "blocked", "breaker_settings", "budgets", "compiled", "declared", "deployments",
+        "fingerprints", "keys", "next_change", "pool_limits", "pools", "prices", "providers", "rosters", "tenants",
         "version",
-    )
+    )  # fmt: skip
 
     def __init__(self, prices: PriceBook, budgets: BudgetTree, breaker_settings: BreakerSettings | None = None) -> None:
         self.prices = prices
