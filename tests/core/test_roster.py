@@ -46,17 +46,23 @@ def full_scan(rig: Rig, request: Request) -> list[str]:
     """Who could serve, looked at one by one."""
     tokens, output = request.input_tokens or 0, request.max_output_tokens or 0
     need, now = (1, tokens + output, tokens, output, 1, 0), rig.clock.time
-    roster = roster_of(rig, request)
-    return [c.key.id for c in roster.candidates if all(p.fits_and_load(need, now) >= 0 for p in c.pools)]
+    wanted = rig.router.asking.objective.constraints.tags.items()
+    return [
+        c.key.id
+        for c in roster_of(rig, request).candidates
+        if wanted <= c.key.tags.items() and all(p.fits_and_load(need, now) >= 0 for p in c.pools)
+    ]
 
 
 def many(rng: Random, keys: int, shared: int) -> Rig:
     """Keys of several tiers, qualities and tags (strata), with pools of their own or shared by several."""
-    rig = Rig(seed=rng.randrange(1 << 30), objective=rng.choice([None, "cost", "fairness", {"quality": 1}]))
+    objectives = [None, "cost", "fairness", {"quality": 1}, {"constraints": {"tags": {"region": "eu"}}}]
+    rig, owned = Rig(seed=rng.randrange(1 << 30), objective=rng.choice(objectives)), rng.random() < 0.3
     rig.price("1")
     limits = [rng.choice(LIMITS) for _ in range(keys)]
     for i in range(keys):
         tags = {"region": rng.choice(["eu", "us"])} if rng.random() < 0.3 else {}
+        tags |= {"owner": f"o{i}"} if owned else {}
         pools = [f"own{i}", f"all{i % shared}"] if shared and rng.random() < 0.5 else [f"own{i}"]
         for extra in pools[1:]:
             rig.registry.add_pool(extra, (Limit.rpm(7), Limit.concurrency(4)), rig.clock.time)
@@ -236,6 +242,19 @@ def test_a_small_request_among_many_large_ones_wakes_only_a_few() -> None:
     assert len(stratum.live) == 0
     assert rig.router.acquire(ask(10)).open
     assert 0 < len(stratum.live) <= 8 * DRAW
+
+
+def test_keys_with_tags_of_their_own_are_one_stratum_all_the_same() -> None:
+    rig = Rig(objective={"constraints": {"tags": {"owner": "o7"}}})
+    for i in range(200):
+        rig.key(f"k{i}", [Limit.rpm(1)], tags={"owner": f"o{i}"})
+    assert len(roster_of(rig, ask()).tiers[0]) == 1
+    assert rig.router.acquire(ask()).key_id == "k7"
+    with pytest.raises(RoutingError) as caught:
+        rig.router.acquire(ask())
+    text = str(caught.value.decision)
+    assert "k7 would serve with 1 more free in requests/minute" in text
+    assert "is not tagged owner=o7" in text
 
 
 def test_drawn_keys_share_the_load() -> None:

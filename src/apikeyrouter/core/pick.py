@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp
+from operator import itemgetter
 from typing import Final
 
 from apikeyrouter.core import decision as why
 from apikeyrouter.core.bearing import key_facts, pool_facts
 from apikeyrouter.core.budget import HUGE, BudgetTree, Node
 from apikeyrouter.core.decision import Decision, Rejection
-from apikeyrouter.core.model import COST, Need, Request
+from apikeyrouter.core.model import COST, Need, Request, Tags
 from apikeyrouter.core.ranking import best_by_rank, keyed_terms
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Roster, Stratum
@@ -26,13 +27,7 @@ from apikeyrouter.core.terms import static_term
 Chance = Callable[[], float]
 """A source of uniform numbers in [0, 1), such as random.Random().random."""
 
-WINDOW_OF: Final = {
-    "requests": 0,
-    "tokens": 1,
-    "input_tokens": 2,
-    "output_tokens": 3,
-    "cost": COST,
-}
+WINDOW_OF: Final = {"requests": 0, "tokens": 1, "input_tokens": 2, "output_tokens": 3, "cost": COST}
 
 
 class Ask:
@@ -71,7 +66,8 @@ class Ask:
         self.attempts = attempts
         self.costly = costly
         self.verdict = verdict
-        self.picky = attempts is not None or objective.constraints.min_exhaustion > 0 or verdict.per_key
+        constraints = objective.constraints
+        self.picky = bool(attempts or constraints.min_exhaustion or constraints.tags or verdict.per_key)
         self.home: str | None = None
         self.lets_unpriced = False
         self.room: int = HUGE
@@ -119,12 +115,8 @@ def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> lis
         allowed.append((score, cost, stratum))
         d.statics.append((stratum, score, cost))
     if len(allowed) > 1:
-        allowed.sort(key=_static_score)
+        allowed.sort(key=itemgetter(0))
     return allowed
-
-
-def _static_score(entry: tuple[float, int | None, Stratum]) -> float:
-    return entry[0]
 
 
 def _hold(stratum: Stratum, ask: Ask, now: float) -> int | None:
@@ -180,8 +172,12 @@ def _unmet(stratum: Stratum, bound: Constraints, ask: Ask, cost: int | None, who
     missing = bound.capabilities - deployment.features
     if missing:
         return Rejection(who, why.CAPABILITY, where=", ".join(sorted(missing)), count=count)
-    for tag, value in bound.tags.items():
-        if stratum.tags.get(tag) != value:
+    return None if stratum.tags is None else _untagged(stratum.tags, bound.tags, who, count)
+
+
+def _untagged(tags: Tags, wanted: Tags, who: str, count: int) -> Rejection | None:
+    for tag, value in wanted.items():
+        if tags.get(tag) != value:
             return Rejection(who, why.TAGS, where=f"{tag}={value}", count=count)
     return None
 
@@ -332,29 +328,32 @@ def _park(candidate: Candidate, need: Need, d: Decision, now: float) -> None:
 
 def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: float) -> bool:
     """Refused for a reason of its own: it failed this request before, or a budget of its key or pool has no room."""
-    attempts = ask.attempts
+    refusal = _bar(candidate, ask, cost, now)
+    if refusal is not None:
+        d.reject(refusal)
+    return refusal is not None
+
+
+def _bar(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> Rejection | None:
+    attempts, bound, key = ask.attempts, ask.objective.constraints, candidate.key
     if attempts is not None and _avoided(candidate, attempts):
-        d.reject(Rejection(candidate.key.id, why.AVOIDED, where=attempts.reason(candidate.deployment.provider)))
-        return True
-    if ask.verdict.per_key:
-        refused = _forbidden(candidate, ask, cost, now)
-        if refused is not None:
-            d.reject(Rejection(candidate.key.id, why.POLICY, where=refused))
-            return True
-    soonest = ask.objective.constraints.min_exhaustion
-    if soonest:
-        refusal = _exhausts_too_soon(candidate, soonest, now)
-        if refusal is not None:
-            d.reject(refusal)
-            return True
-    if candidate.nodes:
-        room, node = BudgetTree.room(candidate.nodes, now)
-        blind = cost is None and not ask.lets_unpriced
-        if node is not None and (blind or (cost or 0) > max(room, 0)):
-            code = why.PRICE_UNKNOWN if cost is None else why.BUDGET
-            d.reject(Rejection(candidate.key.id, code, cost or 0, room, where=node.key))
-            return True
-    return False
+        return Rejection(key.id, why.AVOIDED, where=attempts.reason(candidate.deployment.provider))
+    if ask.verdict.per_key and (refused := _forbidden(candidate, ask, cost, now)) is not None:
+        return Rejection(key.id, why.POLICY, where=refused)
+    if bound.tags and candidate.stratum.tags is None and (missing := _untagged(key.tags, bound.tags, key.id, 1)):
+        return missing
+    if bound.min_exhaustion and (refusal := _exhausts_too_soon(candidate, bound.min_exhaustion, now)) is not None:
+        return refusal
+    return _poor(candidate, ask, cost, now) if candidate.nodes else None
+
+
+def _poor(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> Rejection | None:
+    room, node = BudgetTree.room(candidate.nodes, now)
+    blind = cost is None and not ask.lets_unpriced
+    if node is None or not (blind or (cost or 0) > max(room, 0)):
+        return None
+    code = why.PRICE_UNKNOWN if cost is None else why.BUDGET
+    return Rejection(candidate.key.id, code, cost or 0, room, where=node.key)
 
 
 def _forbidden(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> str | None:

@@ -26,6 +26,9 @@ from apikeyrouter.core.window import NEVER
 
 SCAN_ALL: Final = 12
 DRAW: Final = 8
+MOST_TAGGINGS: Final = 16
+"""With more different sets of tags than this, tags make no strata, or each key would be one: they are looked at key by
+key, where a constraint asks for them."""
 LINE_POOLS: Final = 64
 KEPT: Final = 64
 """Candidates a roster out of use still names."""
@@ -83,11 +86,14 @@ class Candidate:
 
 
 class Stratum:
-    """Candidates alike in everything but quota. `live` is drawn from; the rest wait in the park."""
+    """Candidates alike in everything but quota. `live` is drawn from; the rest wait in the park.
+
+    `tags` are those of all its keys, None where each has its own.
+    """
 
     __slots__ = ("candidates", "deployment", "heap", "live", "parks", "sized", "tags", "tier")
 
-    def __init__(self, deployment: Deployment, tier: int, tags: Tags) -> None:
+    def __init__(self, deployment: Deployment, tier: int, tags: Tags | None) -> None:
         self.deployment = deployment
         self.tier = tier
         self.tags = tags
@@ -262,10 +268,11 @@ def _wait(pools: Iterable[Pool], of: int, wanted: int, now: float) -> float:
 
 def _tiers(candidates: tuple[Candidate, ...]) -> tuple[tuple[Stratum, ...], ...]:
     strata: dict[object, Stratum] = {}
+    divides = len({_frozen(c.key.tags) for c in candidates}) <= MOST_TAGGINGS
     for c in candidates:
-        kind = (id(c.deployment), c.key.tier, c.key.quality, _frozen(c.key.tags))
+        kind = (id(c.deployment), c.key.tier, c.key.quality, _frozen(c.key.tags) if divides else None)
         if kind not in strata:
-            strata[kind] = Stratum(c.deployment, c.key.tier, c.key.tags)
+            strata[kind] = Stratum(c.deployment, c.key.tier, c.key.tags if divides else None)
         strata[kind].add(c)
     tiers = sorted({s.tier for s in strata.values()})
     return tuple(tuple(s for s in strata.values() if s.tier == tier) for tier in tiers)
