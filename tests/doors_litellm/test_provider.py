@@ -13,7 +13,7 @@ from litellm_stage import HELLO
 from apikeyrouter import ApiKeyRouter, Budget, Limit, OpenAIAdapter, Request
 from apikeyrouter.core.ledger import idle
 from apikeyrouter.litellm import ApiKeyRoutingStrategy
-from apikeyrouter.litellm.provider import ApiKeyRouterLLM
+from apikeyrouter.litellm.provider import ApiKeyRouterLLM, register
 from apikeyrouter.litellm.shared import SHARED
 from apikeyrouter.simulator import Organisation, World, limits, serve
 
@@ -37,8 +37,8 @@ async def engine(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         router.enrolment.add_provider("openai", OpenAIAdapter(f"{url}/v1"), price_name="openai")
         for name in world.keys:
             router.enrolment.add_key(world.secret(name), "openai", {"id": name, "limits": [Limit.rpm(600)]})
-        handler = ApiKeyRouterLLM(router)
-        monkeypatch.setattr(litellm, "custom_provider_map", [{"provider": "apikeyrouter", "custom_handler": handler}])
+        monkeypatch.setattr(litellm, "custom_provider_map", [])
+        register(router)
         yield router
         assert idle(list(router._router.registry.pools.values()), router._router.budgets)
         await router.aclose()

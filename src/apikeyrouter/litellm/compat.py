@@ -78,8 +78,11 @@ def healthy_now(
 
 
 def _in_order(pool: list[Deployment], kwargs: Kwargs) -> list[Deployment]:
+    """Only the deployments of the `order` whose turn it is."""
     target = kwargs.pop("_target_order", None)
-    ordered: list[Deployment] = litellm.utils.get_order_filtered_deployments(pool, target_order=target)
+    names = ("get_order_filtered_deployments", "_get_order_filtered_deployments")
+    filtered = next((getattr(litellm.utils, name) for name in names if hasattr(litellm.utils, name)), None)
+    ordered: list[Deployment] = pool if filtered is None else filtered(pool, target_order=target)
     return ordered
 
 

@@ -1,6 +1,6 @@
 """`apikeyrouter/<model>` as a LiteLLM model: chats, streams, tools and embeddings over our own adapters.
 
-    litellm.custom_provider_map = [{"provider": "apikeyrouter", "custom_handler": provider}]
+    register(engine)                                              # in a Proxy: custom_provider_map in config.yaml
     litellm.completion(model="apikeyrouter/openai/gpt-4o-mini", messages=[...])
 
 What follows the first slash is a model as the engine knows it: `provider/model`, or an alias. The engine chooses the
@@ -25,10 +25,12 @@ from apikeyrouter.ports import Chunk
 
 require()
 
-from litellm import EmbeddingResponse, ModelResponse  # noqa: E402 - only after the version was looked at
+import litellm  # noqa: E402 - only after the version was looked at
+from litellm import EmbeddingResponse, ModelResponse  # noqa: E402
 from litellm.llms.custom_llm import CustomLLM, CustomLLMError  # noqa: E402
 from litellm.types.utils import ModelResponseStream  # noqa: E402
 
+PROVIDER: Final = "apikeyrouter"
 _OF_LITELLM: Final = frozenset({"stream", "max_retries", "extra_headers", "extra_body"})
 """Options that are LiteLLM's, not the provider's."""
 
@@ -193,3 +195,12 @@ def _mapping(body: object) -> dict[str, Any]:
 
 
 provider = ApiKeyRouterLLM()
+
+
+def register(engine: ApiKeyRouter | None = None, *, name: str = PROVIDER) -> ApiKeyRouterLLM:
+    """Make `name/<model>` known to this process's LiteLLM, over this engine or the process's configured one."""
+    handler = provider if engine is None else ApiKeyRouterLLM(engine)
+    others = [known for known in litellm.custom_provider_map if known["provider"] != name]
+    litellm.custom_provider_map = [*others, {"provider": name, "custom_handler": handler}]
+    litellm.utils.custom_llm_setup()
+    return handler

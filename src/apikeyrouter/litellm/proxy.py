@@ -97,7 +97,7 @@ class _PROXY_ApiKeyRouterInstalled(_PROXY_ApiKeyRoutingStrategy):  # noqa: N801
 
     def _granted(self, pick: Pick, lease: Lease) -> Deployment:
         deployment = super()._granted(pick, lease)
-        call, mark = pick.kwargs.get("litellm_call_id"), pick.kwargs[place_of(pick.kwargs)].get(KEY)
+        call, mark = pick.kwargs.get("litellm_call_id"), (pick.kwargs.get(place_of(pick.kwargs)) or {}).get(KEY)
         if isinstance(call, str) and isinstance(mark, Mark):
             self._calls[call] = mark
         return deployment

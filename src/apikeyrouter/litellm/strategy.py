@@ -130,6 +130,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         pick = self._pick(name, pool, messages, input, kwargs)
         if pick is None:
             return _any_of(pool)
+        pick.heard = request_kwargs is not None
         try:
             lease = self._elsewhere(pick) or await self._when_free(pick)
             if not self._current(pick, lease):
@@ -152,6 +153,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         pick = self._pick(model, pool, messages, input, kwargs)
         if pick is None:
             return _any_of(pool)
+        pick.heard = request_kwargs is not None
         until = monotonic() + pick.wait
         while True:
             try:
@@ -210,6 +212,9 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         member, one = pick.crew.members[lease.key_id]
         attempt = Attempt(lease, self.engine, pick.trace)
         deployment = dressed(member, one)
+        if not pick.heard:
+            self.engine.settle(lease)
+            return deployment
         remember(pick.kwargs, attempt, deployment)
         if pick.kwargs.get("stream") and one.asks_usage and pick.request.operation == "chat":
             ask_usage(pick.kwargs)
@@ -308,9 +313,13 @@ ApiKeyRoutingStrategy = _PROXY_ApiKeyRoutingStrategy
 
 
 class Pick:
-    """One question to the engine, with what is needed to answer LiteLLM."""
+    """One question to the engine, with what is needed to answer LiteLLM.
 
-    __slots__ = ("crew", "kwargs", "measure", "request", "trace", "wait")
+    `heard`: LiteLLM gave the call's kwargs along, so its end will be told. Where it does not (embeddings without a loop
+    in 1.100), the estimate is all that is ever known.
+    """
+
+    __slots__ = ("crew", "heard", "kwargs", "measure", "request", "trace", "wait")
 
     def __init__(self, crew: Crew, request: Request, measure: Measure | None, kwargs: Kwargs, wait: float) -> None:
         self.crew = crew
@@ -318,6 +327,7 @@ class Pick:
         self.measure = measure
         self.kwargs = kwargs
         self.wait = wait
+        self.heard = True
         self.trace = request.correlation_id or ""
 
 
