@@ -13,7 +13,7 @@ from typing import Any
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
-import litellm
+import litellm as litellm  # explicitly, for those who take it from here
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.core.ledger import idle
