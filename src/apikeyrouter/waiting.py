@@ -81,11 +81,13 @@ class WaitingRoom:
         self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float
     ) -> Lease:
         """A lease, at once or when there is room; QuotaExhaustedError when that is surely after the deadline."""
-        waiter = Waiter(self.router, request, measure, attempts, deadline)
-        if not self.line.has(waiter.group):
+        waiter = Waiter(self.router, request, measure, attempts, deadline) if self.line.size else None
+        if waiter is None or not self.line.has(waiter.group):
             try:
-                return self._try(waiter, 0.0)
+                left = max(0.0, deadline - self.router.now())
+                return self.router.acquire(request, measure=measure, attempts=attempts, timeout_s=left)
             except QuotaExhaustedError as error:
+                waiter = waiter or Waiter(self.router, request, measure, attempts, deadline)
                 waiter.tokens = _tokens(error)
                 self._leave_time(waiter)
                 self._admit(waiter, error)
