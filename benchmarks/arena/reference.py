@@ -100,7 +100,7 @@ def _drain(
     now: float,
     patience: tuple[float, int],
 ) -> float | None:
-    """Serve what fits; when to look again, None when nobody waits. Whoever asks for more than was just refused waits."""
+    """Serve what fits; when to look again, None when nobody waits. Who asks for more than was just refused waits."""
     deadline_s, look = patience
     left: list[Job] = []
     refused, soonest = 1 << 62, float("inf")

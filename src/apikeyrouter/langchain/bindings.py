@@ -62,7 +62,7 @@ class Wish:
         if found is None:
             try:
                 asked = model.with_structured_output(self.schema, include_raw=True, **self.said)
-            except (ValueError, TypeError, NotImplementedError) as error:
+            except (ValueError, TypeError, RuntimeError) as error:  # what is not implemented is a RuntimeError
                 raise InvalidRequestError(f"{type(model).__name__} cannot answer in this format: {error}") from error
             found = self._words[id(model)] = _arguments(_raw_step(asked))
             found.pop("ls_structured_output_format", None)
