@@ -18,7 +18,7 @@ from typing import Final
 
 from apikeyrouter.core.model import CONCURRENCY, DIMENSIONS, Reading
 from apikeyrouter.core.pool import Pool
-from apikeyrouter.core.window import Limit, Per, Window
+from apikeyrouter.core.window import MOST, Limit, Per, Window
 
 TRUST_UP: Final = 0.25
 FOREIGN_GAIN: Final = 0.05
@@ -195,7 +195,7 @@ def _learn_size(w: Window, reading: Reading) -> None:
 
 def _learn_window(pool: Pool, reading: Reading, seq: int, now: float) -> None:
     """A limit nobody configured, taken from the provider's own words: a bucket, corrected by every later reading."""
-    if not reading.limit or reading.remaining is None or reading.remaining > reading.limit:
+    if not reading.limit or reading.limit > MOST or reading.remaining is None or reading.remaining > reading.limit:
         return
     period = reading.period_s or implied_period(reading) or 60.0
     own = [w for w in pool.windows if w.of == reading.of and not w.learned]

@@ -284,7 +284,7 @@ class Window:
             self.turns_at = ends_at(self.per, now, self.zone)
             return
         while self.ring and self.ring[0][0] <= now:
-            self.level += self.ring.popleft()[1]
+            self.level = min(self.cap, self.level + self.ring.popleft()[1])
         self.turns_at = self.ring[0][0] if self.ring else NEVER
 
     def take(self, amount: int, now: float) -> None:
