@@ -104,19 +104,24 @@ def checked(request: Request) -> Request:
             raise InvalidRequestError(f"{name} of the request is {kind_of(tokens)}; write a number of tokens, or None.")
     if not request.model and request.provider is not None and request.operation not in LANGUAGE_OPERATIONS:
         request.model = request.operation
-    request.max_cost = dollars_of(request.max_cost)
-    needs: object = request.needs
+    if request.max_cost is not None:
+        request.max_cost = dollars_of(request.max_cost)
+    if request.needs is not NO_NAMES:
+        request.needs = _names(request.needs)
+    model: object = request.model  # callers without a type checker pass anything
+    if not isinstance(model, str) or not model:
+        raise InvalidRequestError("The request names no model; write Request(model='gpt-4o-mini', ...).")
+    return request
+
+
+def _names(needs: object) -> frozenset[str]:
     if (
         isinstance(needs, str)
         or not isinstance(needs, Set | list | tuple)
         or not all(isinstance(n, str) for n in needs)
     ):
         raise InvalidRequestError(f"needs of the request is {kind_of(needs)}; write a set of names, as {{'tools'}}.")
-    request.needs = frozenset(needs)
-    model: object = request.model  # callers without a type checker pass anything
-    if not isinstance(model, str) or not model:
-        raise InvalidRequestError("The request names no model; write Request(model='gpt-4o-mini', ...).")
-    return request
+    return frozenset(needs)
 
 
 MOST_UNITS: Final = 10**12

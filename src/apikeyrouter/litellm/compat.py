@@ -7,9 +7,9 @@ teams, tags, order, exclusions); only the choice among what it leaves is ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from apikeyrouter.litellm.guard import require
 
@@ -20,14 +20,7 @@ import litellm  # noqa: E402 - only after the version was looked at
 Deployment = dict[str, Any]
 Kwargs = dict[str, Any]
 LiteLLMRouter = Any
-
-_PRE_ROUTING: Final = (
-    "routing_plugins",
-    "auto_routers",
-    "complexity_routers",
-    "adaptive_routers",
-    "quality_routers",
-)
+Filter = Callable[[LiteLLMRouter, str, Kwargs, Any, Any, bool | None], Awaitable[Any]]
 
 
 def attach(router: LiteLLMRouter, strategy: object) -> None:
@@ -48,16 +41,28 @@ def cooldowns_off(router: LiteLLMRouter) -> None:
         router.disable_cooldowns = True
 
 
-async def healthy(
+def filter_of(router: LiteLLMRouter) -> Filter:
+    """The router's own filter: what it leaves of a model's deployments, or the one that the caller named.
+
+    Called with (router, model, kwargs, messages, input, specific_deployment); the router is not kept.
+    """
+    return _by_select if hasattr(router, "select") else _by_healthy
+
+
+def _by_select(
     router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any, specific: bool | None
-) -> list[Deployment] | Deployment:
-    """What LiteLLM's own filter leaves; one deployment where the caller named it."""
-    more = {"messages": messages, "input": given, "specific_deployment": specific}
-    if hasattr(router, "select"):
-        chosen: list[Deployment] | Deployment = await router.select(model, kwargs, kind="healthy", **more)
-        return chosen
-    found: list[Deployment] | Deployment = await router.async_get_healthy_deployments(
-        model=model, request_kwargs=kwargs, **more
+) -> Awaitable[Any]:
+    found: Awaitable[Any] = router.select(
+        model, kwargs, kind="healthy", messages=messages, input=given, specific_deployment=specific
+    )
+    return found
+
+
+def _by_healthy(
+    router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any, specific: bool | None
+) -> Awaitable[Any]:
+    found: Awaitable[Any] = router.async_get_healthy_deployments(
+        model=model, request_kwargs=kwargs, messages=messages, input=given, specific_deployment=specific
     )
     return found
 
@@ -95,7 +100,14 @@ def _excluding(pool: list[Deployment], kwargs: Kwargs) -> list[Deployment]:
 
 def has_pre_routing(router: LiteLLMRouter) -> bool:
     """Whether something may change the model before a deployment is picked (auto routers, plugins)."""
-    return any(getattr(router, name, None) for name in _PRE_ROUTING)
+    own = router.__dict__
+    return bool(
+        own.get("routing_plugins")
+        or own.get("auto_routers")
+        or own.get("complexity_routers")
+        or own.get("adaptive_routers")
+        or own.get("quality_routers")
+    )
 
 
 async def pre_routed(router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any) -> tuple[str, Any]:

@@ -66,6 +66,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     engine: ApiKeyRouter
     max_wait: float
+    _filter: compat.Filter
     _fleet: Fleet
 
     def __init__(self, engine: ApiKeyRouter | None, *, max_wait: float = MOST_WAIT_S) -> None:
@@ -100,6 +101,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         """Become a Router's strategy; again after LiteLLM has switched strategies or replaced its Router."""
         self._router = weakref.ref(router)
         self._timeout = compat.timeout_for_all(router)
+        self._filter = compat.filter_of(router)
         if check:
             self._fleet.check(compat.deployments(router))
         self.refresh(router)
@@ -126,15 +128,17 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         router, name = self._router(), model
         if compat.has_pre_routing(router):
             name, messages = await compat.pre_routed(router, model, kwargs, messages, input)
-        pool = await compat.healthy(router, name, kwargs, messages, input, specific_deployment)
+        pool = await self._filter(router, name, kwargs, messages, input, specific_deployment)
         pick = self._pick(name, pool, messages, input, kwargs)
         if pick is None:
             return _any_of(pool)
         pick.heard = request_kwargs is not None
         try:
-            lease = self._elsewhere(pick) or await self._when_free(pick)
+            lease = self._elsewhere(pick)
+            if lease is None:
+                lease = await self._when_free(pick) if pick.wait else self._now(pick)
             if not self._current(pick, lease):
-                lease = await self._when_free(pick)
+                lease = await self._when_free(pick) if pick.wait else self._now(pick)
         except RoutingError as error:
             raise raised(error, model) from error
         return self._granted(pick, lease)
@@ -178,8 +182,6 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         return Pick(crew, request, measure, kwargs, wait_of(caller.options, timeout, self.max_wait))
 
     async def _when_free(self, pick: Pick) -> Lease:
-        if not pick.wait:
-            return self._now(pick)
         return await self.engine.acquire_when_free(pick.request, timeout=pick.wait, measure=pick.measure)
 
     def _now(self, pick: Pick) -> Lease:
