@@ -98,7 +98,7 @@ class Stage:
         return len(self.world.record.all() if outcome is None else self.world.record.all(outcome=outcome))
 
     def used(self, pool: str, window: str = "requests/minute") -> float:
-        """What is gone of a pool's window, to the nearest whole (buckets refill while a test runs)."""
+        """What is gone of a pool's first such window, to the nearest whole (buckets refill while a test runs)."""
         status = next(p for p in self.engine.get_state_summary().pools if p.id == pool)
         found = next(w for w in status.windows if w.name == window)
         return round(found.limit - found.remaining)
