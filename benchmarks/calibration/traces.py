@@ -47,3 +47,4 @@ def synthetic(kind: str, seed: int, seconds: float = 7200.0) -> Trace:
 
 
 KINDS = ("poisson", "mmpp", "diurnal", "ramp", "step")
+BURSTY = ("mmpp", "step")

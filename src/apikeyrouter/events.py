@@ -14,6 +14,7 @@ from apikeyrouter.core.budget import Crossing
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.discovery import Shared
 from apikeyrouter.core.failure import Failure
+from apikeyrouter.core.forecast import Forecast
 from apikeyrouter.core.key import State, Transition, Trigger
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import Usage
@@ -201,6 +202,35 @@ class PoolsShared(Event):
             merged=found.merged,
             keys=found.keys,
             identity=found.identity,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExhaustionNear(Event):
+    """A window will probably run out before its reset (forecast.NEAR); told once in each of its periods.
+
+    `p50` and `reset_at` are epoch seconds, `usage_rate` and `remaining` in the window's units (nano-dollars for cost).
+    """
+
+    pool: str
+    window: str
+    probability: float
+    p50: float | None
+    reset_at: float | None
+    remaining: float
+    usage_rate: float
+
+    @classmethod
+    def of(cls, pool: str, f: Forecast) -> Self:
+        return cls(
+            at=f.calculated_at,
+            pool=pool,
+            window=f.window,
+            probability=f.probability,
+            p50=f.p50,
+            reset_at=f.reset_at,
+            remaining=f.remaining,
+            usage_rate=f.usage_rate,
         )
 
 

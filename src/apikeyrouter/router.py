@@ -39,6 +39,7 @@ from apikeyrouter.events import (
     Announcer,
     BreakerChanged,
     BudgetCrossed,
+    ExhaustionNear,
     Expired,
     Failed,
     PoolsShared,
@@ -157,6 +158,10 @@ class Router:
         key.usage_count += 1
         key.last_used_at = now
         key.served += need[1] or 1
+        for pool in chosen.pools:
+            if pool.alarms:
+                self._outbox.extend(ExhaustionNear.of(pool.id, each) for each in pool.alarms)
+                pool.alarms.clear()
         return lease
 
     def preview(self, request: Request, *, measure: Measure | None = None) -> Decision:

@@ -149,7 +149,7 @@ def _window(pool: Pool, w: Window, now: float) -> WindowStatus:
         reset_at=None if reset is None else now + reset,
         capacity=capacity(pool, w, now),
         estimate=estimate(w, now),
-        forecast=None if w.demand is None else forecast(w, w.demand, now),
+        forecast=None if w.outlook is None else forecast(w, w.outlook, now),
     )
 
 

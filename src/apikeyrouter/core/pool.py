@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from apikeyrouter.core.forecast import Demand, Forecast, forecast
+from apikeyrouter.core.forecast import Forecast, Outlook, forecast
 from apikeyrouter.core.key import State, Transition, Trigger, after
 from apikeyrouter.core.model import NO_NEED, REQUESTS, Need
 from apikeyrouter.core.window import NEVER, Limit, Window
@@ -53,6 +53,7 @@ class Pool:
     """
 
     __slots__ = (
+        "alarms",
         "blocked_at",
         "bound",
         "id",
@@ -87,6 +88,7 @@ class Pool:
         self.ticks_at = now + FORECAST_EVERY_S
         self.risk = 0.0
         self.soonest: Forecast | None = None
+        self.alarms: list[Forecast] = []
         self.refusals_in_row = 0
         self.in_flight = 0
         self.mean_hold_s = 1.0
@@ -119,6 +121,8 @@ class Pool:
             if n:
                 free = w.level - w.held
                 if n > free:
+                    if n <= cap:
+                        w.refused_at = now
                     return REFUSED
                 part = n * (cap - free) / (cap * cap)
                 if not w.rate and w.turns_at < NEVER:
@@ -140,27 +144,35 @@ class Pool:
             n = need[w.of]
             if w.holds:
                 w.held += n
-            elif w.ring is None:
-                w.level -= n
             else:
-                w.debit(n, now)
-            w.charged += n
+                w.charged += n
+                if w.ring is None:
+                    w.level -= n
+                else:
+                    w.debit(n, now)
             w.flight += n
             marks.append(w.level)
             marks.append(w.corrected)
         return marks
 
     def look_ahead(self, now: float) -> None:
-        """Forecast every window; `risk` and `soonest` are the worst of them. At most once in FORECAST_EVERY_S."""
+        """Forecast every window; `risk` and `soonest` are the worst of them. At most once in FORECAST_EVERY_S.
+
+        What is to be told goes to `alarms`, once for each window and period.
+        """
         self.ticks_at = now + FORECAST_EVERY_S
         found = []
         for w in self.windows:
             if w.charge == "concurrency":
                 continue
-            if w.demand is None:
-                w.demand = Demand(now, w.charged)
-            else:
-                found.append(forecast(w, w.demand, now))
+            if w.outlook is None:
+                w.outlook = Outlook(now, w.charged)
+                continue
+            f = forecast(w, w.outlook, now)
+            found.append(f)
+            if f.near and now >= w.told_until:
+                w.told_until = f.reset_at or now + w.period_s
+                self.alarms.append(f)
         self.soonest = max(found, key=_urgency, default=None)
         self.risk = self.soonest.probability if self.soonest else 0.0
 

@@ -21,7 +21,7 @@ from apikeyrouter.core.period import SECONDS, ends_at, starts_at, zone_of
 from apikeyrouter.errors import InvalidConfigurationError
 
 if TYPE_CHECKING:
-    from apikeyrouter.core.forecast import Demand
+    from apikeyrouter.core.forecast import Outlook
 
 Shape = Literal["bucket", "fixed", "rolling"]
 Charge = Literal["admission", "real", "concurrency"]
@@ -139,12 +139,12 @@ def _word_problem(limit: Limit) -> str:
 class Window:
     """The live counter of one limit. Invariant: what is admitted in any interval never exceeds cap + rate * time.
 
-    `charged` is the running total of what was ever charged here, `corrected` of what the provider's word has moved the
-    level by: their difference between two moments tells what happened in between. `flight` is the sum of charges whose
-    answers have not come, `told` the freshest number of the provider (at `merged_at`). `gross` is the refill the limit
-    grants, `rate` what is left of it beside `foreign`, other clients' use of the same limit. `known` collects samples
-    of a bucket's true size until they agree, `seen` the (remaining, reset) that a later one is compared with; `learned`
-    marks a window that no configuration named.
+    `charged` is the running total of what was consumed here (where the truth is billed, at its end), `corrected` of
+    what the provider's word has moved the level by; `refused_at` is when a request last found no room. `flight` is the
+    sum of charges whose answers have not come, `told` the freshest number of the provider (at `merged_at`). `gross` is
+    the refill the limit grants, `rate` what is left of it beside `foreign`, other clients' use of the same limit.
+    `known` collects samples of a bucket's true size until they agree, `seen` the (remaining, reset) that a later one is
+    compared with; `learned` marks a window that no configuration named. `told_until`: until then its end was told.
     """
 
     __slots__ = (
@@ -155,7 +155,6 @@ class Window:
         "charge",
         "charged",
         "corrected",
-        "demand",
         "flight",
         "foreign",
         "gross",
@@ -168,15 +167,18 @@ class Window:
         "merged_at",
         "merged_seq",
         "of",
+        "outlook",
         "per",
         "period_s",
         "rate",
         "refund",
+        "refused_at",
         "ring",
         "seen",
         "shape",
         "shown",
         "told",
+        "told_until",
         "turns_at",
         "zone",
     )
@@ -195,7 +197,9 @@ class Window:
         self.charged = 0
         self.flight = 0
         self.shown = ""
-        self.demand: Demand | None = None
+        self.outlook: Outlook | None = None
+        self.refused_at = -NEVER
+        self.told_until = -NEVER
         self.corrected = 0.0
         self.foreign = 0.0
         self.learned = False
@@ -293,7 +297,7 @@ class Window:
             self.held += amount
         else:
             self.debit(amount, now)
-        self.charged += amount
+            self.charged += amount
 
     def debit(self, amount: float, now: float) -> None:
         self.level -= amount
@@ -322,10 +326,13 @@ class Window:
         elif self.holds:
             self.held -= held
             self.debit(actual, now)
-        elif self.refund and actual > held:
-            self.debit(actual - held, now)
+            self.charged += actual
         elif self.refund:
-            self._return(held - actual, level_after, taken_at, now)
+            self.charged += actual - held
+            if actual > held:
+                self.debit(actual - held, now)
+            else:
+                self._return(held - actual, level_after, taken_at, now)
 
     def give_back(self, amount: int, level_after: float, taken_at: float, now: float) -> None:
         """A request was never sent: undo its charge, but never more than the limit would now hold without it."""
@@ -334,6 +341,7 @@ class Window:
         if self.holds:
             self.held -= amount
         else:
+            self.charged -= amount
             self._return(amount, level_after, taken_at, now)
         self.corrected += self.level - before
 

@@ -18,6 +18,7 @@ from apikeyrouter.events import (
     BreakerChanged,
     BudgetCrossed,
     Event,
+    ExhaustionNear,
     Expired,
     Failed,
     HookFailed,
@@ -32,6 +33,7 @@ LEVELS: Final[dict[type[Event], int]] = {
     Settled: logging.DEBUG,
     StateChanged: logging.INFO,
     PoolsShared: logging.WARNING,
+    ExhaustionNear: logging.INFO,
     BreakerChanged: logging.WARNING,
     BudgetCrossed: logging.WARNING,
     Expired: logging.WARNING,
@@ -42,7 +44,7 @@ LEVELS: Final[dict[type[Event], int]] = {
 """A log for a library is quiet: the caller learns of a refusal by the exception."""
 
 _NAMES: Final = {Acquired: "acquired", Settled: "settled", StateChanged: "state_changed", PoolsShared: "pools_shared",
-          HookFailed: "hook_failed",
+                 ExhaustionNear: "exhaustion_near", HookFailed: "hook_failed",
                  BreakerChanged: "breaker_changed", BudgetCrossed: "budget_crossed", Expired: "lease_expired",
                  Failed: "attempt_failed", Refused: "refused"}  # fmt: skip
 
