@@ -86,3 +86,10 @@ def is_tags(value: object) -> bool:
 
 def is_table(value: object) -> bool:
     return value is None or isinstance(value, Mapping)
+
+
+def named(value: object, what: str, error: type[ApiKeyRouterError]) -> str:
+    """A name that was passed to a verb; `error` for what is no text."""
+    if not isinstance(value, str):
+        raise error(f"{what} is {kind_of(value)}; give its text.")
+    return value

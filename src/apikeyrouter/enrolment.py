@@ -11,7 +11,19 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final, TypedDict, cast
 
-from apikeyrouter.checks import Rule, Rules, check, is_name, is_number, is_table, is_tags, is_text, is_texts, is_whole
+from apikeyrouter.checks import (
+    Rule,
+    Rules,
+    check,
+    is_name,
+    is_number,
+    is_table,
+    is_tags,
+    is_text,
+    is_texts,
+    is_whole,
+    named,
+)
 from apikeyrouter.core.budget import Budget
 from apikeyrouter.core.key import Key, Trigger
 from apikeyrouter.core.model import NO_TAGS
@@ -68,8 +80,9 @@ class Enrolment:
         metadata: Mapping[str, object] | None = None,
     ) -> None:
         """Make a provider known; registering it again replaces its adapter."""
+        named(name, "A provider's id", InvalidConfigurationError)
         if not PROVIDER_ID.fullmatch(name):
-            raise InvalidConfigurationError(f"Provider id '{name}' does not match [a-z0-9_-]+; rename it.")
+            raise InvalidConfigurationError(f"Provider id '{scrub(name)}' does not match [a-z0-9_-]+; rename it.")
         if isinstance(adapter, str):
             price_name = price_name or adapter
             adapter = _adapter(adapter)

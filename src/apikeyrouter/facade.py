@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Unpack
 
-from apikeyrouter.checks import kind_of
+from apikeyrouter.checks import kind_of, named
 from apikeyrouter.core.budget import Budget, BudgetStatus, BudgetTree
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.failure import Failure
@@ -36,7 +36,7 @@ from apikeyrouter.errors import (
     MissingConfigurationError,
 )
 from apikeyrouter.events import Event
-from apikeyrouter.intake import RouteOptions, checked, sane, timeout_of, understand
+from apikeyrouter.intake import RouteOptions, checked, classified, own, sane, timeout_of, told, understand
 from apikeyrouter.policing import Policing
 from apikeyrouter.ports import Adapter, Body, Clock, Headers
 from apikeyrouter.router import Router
@@ -220,11 +220,10 @@ class ApiKeyRouter:
         first_byte_s: float | None = None,
     ) -> None:
         """The request succeeded. Settling twice is settling once; `usage` None commits the estimate."""
-        adapter = self._adapters[lease.provider]
-        readings = adapter.limits(headers) if headers else ()
-        identity = adapter.identity(headers) if headers else ()
+        used = sane(usage)
+        readings, identity = told(self._adapters.get(own(lease, self._router.prefix).provider), headers)
         self._router.settle(
-            lease, sane(usage), readings=readings, identity=identity, latency_s=latency_s, first_byte_s=first_byte_s
+            lease, used, readings=readings, identity=identity, latency_s=latency_s, first_byte_s=first_byte_s
         )
 
     def fail(
@@ -238,18 +237,19 @@ class ApiKeyRouter:
     ) -> Failure:
         """The request failed: a Failure, or the HTTP status with headers and body, which is classified and returned.
 
-        `usage` is what a stream had used when it broke, if that is known.
+        `usage` is what a stream had used when it broke, if that is known. Raises InvalidRequestError for what is
+        neither, and for a lease of another router.
         """
-        adapter = self._adapters[lease.provider]
-        if isinstance(failure, int):
-            failure = adapter.classify(failure, headers or {}, body)
-        told = (adapter.limits(headers), adapter.identity(headers)) if headers else ((), ())
-        self._router.fail(lease, failure, readings=told[0], identity=told[1], usage=sane(usage))
-        return failure
+        used = sane(usage)
+        adapter = self._adapters.get(own(lease, self._router.prefix).provider)
+        found = classified(adapter, failure, headers, body)
+        readings, identity = told(adapter, headers)
+        self._router.fail(lease, found, readings=readings, identity=identity, usage=used)
+        return found
 
     def release(self, lease: Lease) -> None:
         """Nothing was sent: quota and money return."""
-        self._router.release(lease)
+        self._router.release(own(lease, self._router.prefix))
 
     def abandon(self, lease_id: str, *, sent: bool = True) -> None:
         """The caller is gone: for finalizers and signals. What was sent commits its estimate, else it returns."""
@@ -261,10 +261,11 @@ class ApiKeyRouter:
 
     def explain(self, decision_id: str) -> Decision:
         """The decision of that id, among the last `explain_keep`; str() of it is the explanation."""
-        found = self._router.decisions.get(decision_id)
+        name = named(decision_id, "A decision's id", DecisionNotFoundError)
+        found = self._router.decisions.get(name)
         if found is None:
             kept = self._router.settings.explain_keep
-            raise DecisionNotFoundError(f"Decision '{scrub(decision_id)}' is not among the last {kept:,} kept.")
+            raise DecisionNotFoundError(f"Decision '{scrub(name)}' is not among the last {kept:,} kept.")
         return found
 
     async def configure_policy(self, policy: Policy, *, dry_run: bool = False) -> Impact:

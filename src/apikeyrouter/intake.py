@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from math import isfinite
-from typing import Final, TypedDict, cast
+from operator import attrgetter
+from typing import Final, TypedDict
 
 from apikeyrouter.checks import Rule, Rules, anything, check, is_name, is_tags, is_texts, is_truth, is_whole, kind_of
-from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Request, Usage
+from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.ledger import Lease
+from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Reading, Request, Usage
 from apikeyrouter.core.tokens import Measure, measure
 from apikeyrouter.errors import InvalidRequestError
-from apikeyrouter.ports import Adapter, Body
+from apikeyrouter.ports import Adapter, Body, Headers
 
 LANGUAGE_OPERATIONS: Final = frozenset({"chat", "completion", "embeddings", "responses", "messages", "models"})
 
@@ -126,6 +129,9 @@ def _names(needs: object) -> frozenset[str]:
 
 MOST_UNITS: Final = 10**12
 """Tokens, images or requests in one usage: more is a mistake, not a use."""
+_NAMES: Final = tuple(each.name for each in fields(Usage) if each.name != "cost_reported")
+_COUNTS: Final = attrgetter(*_NAMES)
+_WHOLE: Final = {int}
 
 
 def sane(usage: Usage | None) -> Usage | None:
@@ -138,14 +144,49 @@ def sane(usage: Usage | None) -> Usage | None:
         return None
     if not isinstance(given, Usage):
         raise InvalidRequestError(f"The usage is {kind_of(given)}; write Usage(input_tokens=..., output_tokens=...).")
-    for each in fields(given):
-        value: object = getattr(given, each.name)
-        if each.name == "cost_reported":
-            if value is not None and (not isinstance(value, Decimal) or not value.is_finite() or value < 0):
-                raise InvalidRequestError("cost_reported of the usage is not an amount; write Decimal('0.0123').")
-        elif not is_whole(value) or not 0 <= cast(int, value) <= MOST_UNITS:
-            raise InvalidRequestError(f"{each.name} of the usage is {kind_of(value)}; write a number of at least 0.")
+    counts = _COUNTS(given)
+    # One look at all numbers, as every settlement pays for it; which of them is wrong is asked only when one is.
+    if set(map(type, counts)) != _WHOLE or min(counts) < 0 or max(counts) > MOST_UNITS:
+        _complain(given)
+    cost: object = given.cost_reported
+    if cost is not None and (not isinstance(cost, Decimal) or not cost.is_finite() or cost < 0):
+        raise InvalidRequestError("cost_reported of the usage is not an amount; write Decimal('0.0123').")
     return usage
+
+
+def _complain(usage: Usage) -> None:
+    for name in _NAMES:
+        value = getattr(usage, name)
+        if not is_whole(value) or not 0 <= value <= MOST_UNITS:
+            raise InvalidRequestError(f"{name} of the usage is {kind_of(value)}; write a number of at least 0.")
+
+
+def own(lease: Lease, prefix: str) -> Lease:
+    """A lease that the router of this prefix granted. Raises InvalidRequestError for anything else."""
+    given: object = lease
+    if not isinstance(given, Lease):
+        raise InvalidRequestError(f"The lease is {kind_of(given)}; give what acquire() returned.")
+    if not given.id.startswith(prefix, 6):  # after "lease_"
+        raise InvalidRequestError(f"Lease {given.id} was granted by another router; end it there.")
+    return given
+
+
+def told(adapter: Adapter | None, headers: Headers | None) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
+    """What response headers say of quotas and of who owns them; nothing once the provider was taken out."""
+    return (adapter.limits(headers), adapter.identity(headers)) if adapter and headers else ((), ())
+
+
+def classified(adapter: Adapter | None, failure: Failure | int, headers: Headers | None, body: object) -> Failure:
+    """The failure a caller reports: as it is, or by its HTTP status with headers and body."""
+    if isinstance(failure, Failure):
+        return failure
+    if not is_whole(failure):
+        raise InvalidRequestError(f"The failure is {kind_of(failure)}; give a Failure or the HTTP status.")
+    return (
+        Failure(kind=Kind.INVALID, status=failure)
+        if adapter is None
+        else adapter.classify(failure, headers or {}, body)
+    )
 
 
 def _model(body: Body, operation: str, provider: str | None) -> str:

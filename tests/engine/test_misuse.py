@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from decimal import Decimal
 
 import pytest
@@ -173,3 +175,36 @@ def test_a_pool_named_twice_is_charged_once() -> None:
     made.enrolment.add_key("sk-material-0003", "p", options)
     made.acquire(Request(model="t", **LITTLE))
     assert round(made.quota("x")[0].windows[0].remaining) == 9
+
+
+def test_a_lease_of_another_router_is_refused_and_stays_open() -> None:
+    lease, other = router().acquire(Request(**ASK)), router()  # type: ignore[arg-type]
+    for end in (other.settle, other.release, lambda given: other.fail(given, 500)):
+        with pytest.raises(InvalidRequestError, match="another router"):
+            end(lease)
+    assert lease.open
+
+
+async def test_what_is_no_name_no_lease_and_no_failure_is_one_sentence() -> None:
+    made = router()
+    lease = made.acquire(Request(**ASK))  # type: ignore[arg-type]
+    for wrong in (None, [], 5, b"k"):
+        for verb in (made.get_key, made.explain, made.settle, made.release):
+            with pytest.raises(ApiKeyRouterError):
+                verb(wrong)  # type: ignore[arg-type, operator]
+        with pytest.raises(InvalidConfigurationError):
+            await made.register_provider(wrong, Odd())  # type: ignore[arg-type]
+        with pytest.raises(ApiKeyRouterError):
+            await made.revoke_key(wrong)  # type: ignore[arg-type]
+        if not isinstance(wrong, int):
+            with pytest.raises(InvalidRequestError):
+                made.fail(lease, wrong)  # type: ignore[arg-type]
+    assert lease.open
+
+
+def test_values_that_travel_can_be_copied() -> None:
+    for value in (Request(model="m", tags={"a": "b"}), Request(model="m"), Budget(scope="global", limit="1")):
+        assert pickle.loads(pickle.dumps(value)) == value
+        assert copy.deepcopy(value) == value
+    with pytest.raises(TypeError, match="immutable"):
+        Request(model="m").tags["a"] = "b"  # type: ignore[index]

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 from typing import Final, Literal, cast
 from zoneinfo import ZoneInfoNotFoundError
 
+from apikeyrouter.core.frozen import Frozen
 from apikeyrouter.core.model import nano
 from apikeyrouter.core.period import SECONDS, zone_of
 from apikeyrouter.errors import InvalidConfigurationError
@@ -68,7 +68,7 @@ class Budget:
     mode: str = "hard"
     spent: Decimal | str = Decimal(0)
     thresholds: tuple[float, ...] = (0.5, 0.8, 1.0)
-    downgrade: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    downgrade: Mapping[str, str] = field(default_factory=lambda: Frozen({}))
     id: str | None = None
 
     def __post_init__(self) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Final
+
+from apikeyrouter.core.frozen import Frozen
 
 REQUESTS: Final = 0
 TOKENS: Final = 1
@@ -31,7 +32,7 @@ NANO: Final = 1_000_000_000
 """Nano-dollars in a dollar. Money is an integer of these inside, Decimal dollars at the faces, float never."""
 
 Tags = Mapping[str, str]
-NO_TAGS: Final[Tags] = MappingProxyType({})
+NO_TAGS: Final[Tags] = Frozen({})
 NO_NAMES: Final[frozenset[str]] = frozenset()
 
 Among = frozenset[tuple[str, str]]
@@ -133,4 +134,4 @@ class Capabilities:
     features: frozenset[str] = NO_NAMES
     operations: frozenset[str] = frozenset({"chat"})
     max_output_tokens: int | None = None
-    custom: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    custom: Mapping[str, object] = field(default_factory=lambda: Frozen({}))

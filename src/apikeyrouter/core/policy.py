@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Final, Protocol, cast
 from zoneinfo import ZoneInfoNotFoundError
 
 from apikeyrouter.core.allowance import amount, covers
 from apikeyrouter.core.expression import ExpressionError
 from apikeyrouter.core.facts import FIELDS, OPEN, Facts, Get, getter
+from apikeyrouter.core.frozen import Frozen
 from apikeyrouter.core.model import nano
 from apikeyrouter.core.period import zone_of
 from apikeyrouter.core.score import Objective
@@ -34,7 +34,7 @@ EARLY: Final = ("objective", "downgrade", "split", "actions")
 """Effects that are settled before a key is looked for, so that no condition of theirs can ask about keys."""
 MAX_ATTEMPTS: Final = 20
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+NOTHING: Final[Mapping[str, object]] = Frozen({})
 
 
 class PredicateError(Exception):
@@ -89,8 +89,8 @@ class Policy:
     weight: float = 0.5
     max_cost: Decimal | str | None = None
     objective: object = None
-    downgrade: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    split: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    downgrade: Mapping[str, str] = field(default_factory=lambda: Frozen({}))
+    split: Mapping[str, float] = field(default_factory=lambda: Frozen({}))
     actions: Mapping[str, object] = field(default_factory=lambda: NOTHING)
     priority: int = 0
     timezone: str = "UTC"

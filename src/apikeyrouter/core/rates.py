@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
-from types import MappingProxyType
 from typing import Final, NamedTuple
+
+from apikeyrouter.core.frozen import Frozen
 
 Rates = Mapping[str, int]
 """Pico-dollars per unit by the names of `RATES`; an absent kind of token costs what a plain one of its side costs."""
@@ -29,7 +30,7 @@ RATES: Final = (
     "image",
     "request",
 )
-NO_RATES: Final[Rates] = MappingProxyType({})
+NO_RATES: Final[Rates] = Frozen({})
 
 _INPUT_KINDS: Final = ("input", "cache_read", "cache_write", "cache_write_1h")
 _OUTPUT_KINDS: Final = ("output", "reasoning")
@@ -65,7 +66,7 @@ class Row:
     date: str = ""
     context_window: int | None = None
     max_output_tokens: int | None = None
-    variants: Mapping[str, Row] = field(default_factory=lambda: MappingProxyType({}))
+    variants: Mapping[str, Row] = field(default_factory=lambda: Frozen({}))
     hours: tuple[tuple[int, int, Row], ...] = ()
     later: tuple[tuple[float, Row], ...] = ()
 

@@ -224,9 +224,11 @@ class Registry:
     # -- look-ups -------------------------------------------------------------------------------------------------
 
     def key(self, name: str) -> Key:
-        found = self.keys.get(name)
+        given: object = name
+        found = self.keys.get(given) if isinstance(given, str) else None
         if found is None:
-            raise KeyNotFoundError(f"No key is called '{scrub(name)}'; list_keys() has the {len(self.keys)} that are.")
+            called = scrub(given) if isinstance(given, str) else type(given).__name__
+            raise KeyNotFoundError(f"No key is called '{called}'; list_keys() has the {len(self.keys)} that are.")
         return found
 
     def pools_of(self, key: Key, model: str | None = None) -> tuple[Pool, ...]:

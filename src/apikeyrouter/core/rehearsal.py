@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import zip_longest
-from types import MappingProxyType
 
+from apikeyrouter.core.frozen import Frozen
 from apikeyrouter.core.model import dollars
 from apikeyrouter.core.rulebook import Rulebook, Verdict
 
 Values = Mapping[str, object]
-NOTHING: Values = MappingProxyType({})
+NOTHING: Values = Frozen({})
 EXAMPLES = 10
 
 

@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Final
 
 from apikeyrouter.core.allowance import covers
 from apikeyrouter.core.facts import ALIKE, Facts, time_facts
+from apikeyrouter.core.frozen import Frozen
 from apikeyrouter.core.policy import Actions, Predicate, PredicateError, Rule
 from apikeyrouter.core.score import Objective
 
 Values = Mapping[str, object]
-_NOTHING: Final[Values] = MappingProxyType({})
+_NOTHING: Final[Values] = Frozen({})
 MEMORY: Final = 512
 """Sets of rules whose merging is remembered."""
 

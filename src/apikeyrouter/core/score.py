@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from apikeyrouter.core.allowance import amount as dollars_of
+from apikeyrouter.core.frozen import Frozen
 from apikeyrouter.core.model import NO_NAMES, NO_TAGS, Tags, nano
 from apikeyrouter.errors import InvalidConfigurationError
 
@@ -29,7 +29,7 @@ TIE_BREAK: Final = 0.001
 CAPACITY_SCALE: Final = 8.0
 """Makes the load comparable: a tenth of a window on a full pool scores about 0.5."""
 
-NAMED: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
+NAMED: Final[Mapping[str, Mapping[str, float]]] = Frozen(
     {
         "default": {"reliability": 0.8, "capacity": 0.2},
         "reliability": {"reliability": 0.9, "capacity": 0.1},
@@ -119,7 +119,7 @@ class Objective:
     def __post_init__(self) -> None:
         weights = self._checked()
         at = {name: i for i, name in enumerate(STATIC)}
-        object.__setattr__(self, "weights", MappingProxyType(weights))
+        object.__setattr__(self, "weights", Frozen(weights))
         object.__setattr__(self, "static", tuple((at[n], w) for n, w in weights.items() if n in at and w))
         object.__setattr__(self, "fairness", weights.get("fairness", 0.0))
         object.__setattr__(self, "capacity", weights.get("capacity", 0.0))
@@ -235,7 +235,7 @@ def _names(value: object) -> frozenset[str]:
 def _tags(value: object) -> Tags:
     if not isinstance(value, Mapping):
         raise InvalidConfigurationError("`tags` is a mapping, such as {region: eu}.")
-    return MappingProxyType({str(k): str(v) for k, v in value.items()})
+    return Frozen({str(k): str(v) for k, v in value.items()})
 
 
 DEFAULT: Final = Objective()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from apikeyrouter.core.frozen import Frozen
 from apikeyrouter.core.rates import Row, worst_steps
 
 _DATE: Final = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=[-:]|$)")
@@ -65,9 +65,9 @@ class Shelf:
         *,
         name: str = "rows",
         date: str = "",
-        aliases: Mapping[str, Iterable[str]] = MappingProxyType({}),
-        claims: Mapping[str, Iterable[str]] = MappingProxyType({}),
-        fallback: Mapping[str, Iterable[str]] = MappingProxyType({}),
+        aliases: Mapping[str, Iterable[str]] = Frozen({}),
+        claims: Mapping[str, Iterable[str]] = Frozen({}),
+        fallback: Mapping[str, Iterable[str]] = Frozen({}),
     ) -> None:
         self.name, self.date = name, date
         self._rows: dict[str, _Names] = {}
