@@ -1,6 +1,7 @@
 """What the benchmarks measure on: routers of any size, as a user would build them, and the piece of work they refer to.
 
 Every key has a pool of its own with four windows; a hard and a soft budget apply; every decision is kept for explain().
+Against a rival, ours has what the rival is given: requests and tokens per minute.
 Only the standard library and this project are used, so that a rival's environment can run it, too.
 """
 
@@ -24,6 +25,11 @@ FULL_AFTER_ONE = (
     Limit.rpd(10**6),
     Limit.otpm(10**7),
 )
+AS_THE_RIVAL = (Limit.rpm(10**7), Limit.tpm(10**10))
+BUDGETS = (
+    Budget(scope="global", limit="1000000", period="day"),
+    Budget(scope="tenant:*", limit="1000000", period="month", mode="soft"),
+)
 REQUEST = Request(
     model=MODEL, input_tokens=900, max_output_tokens=400, tenant="acme", tags={"feature": "chat"}, correlation_id="c-1"
 )
@@ -36,13 +42,10 @@ def prices() -> PriceBook:
     return book
 
 
-def router(keys: int, limits: Sequence[Limit] = NEVER_FULL) -> ApiKeyRouter:
+def router(keys: int, limits: Sequence[Limit] = NEVER_FULL, budgets: Sequence[Budget] = BUDGETS) -> ApiKeyRouter:
     """One provider and `keys` keys; nothing is sent, so nobody is asked how to send."""
     made = ApiKeyRouter(
-        budgets=[
-            Budget(scope="global", limit="1000000", period="day"),
-            Budget(scope="tenant:*", limit="1000000", period="month", mode="soft"),
-        ],
+        budgets=budgets,
         prices=prices(),
         rng=Random(7),
         log=False,

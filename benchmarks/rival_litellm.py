@@ -2,7 +2,8 @@
 
 Runs in the environment of the LiteLLM door and prints one JSON object. LiteLLM is asked as its own completion asks:
 `await Router.async_get_available_deployment(...)`, with its default strategy and with the one that looks at usage;
-every answer is checked to be a deployment of the group. Ours includes the hold of quota and money, and settlement.
+every answer is checked to be a deployment of the group. Both are given the same limits, requests and tokens per minute
+of each key. Ours includes the hold of quota, the price, the record that explains the decision, and the settlement.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def rival(size: int, strategy: str) -> Callable[[], Awaitable[None]]:
 
 
 def ours(size: int) -> Callable[[], Awaitable[None]]:
-    router = grounds.router(size)
+    router = grounds.router(size, grounds.AS_THE_RIVAL, ())
 
     async def pick() -> None:
         grounds.settle_one(router)

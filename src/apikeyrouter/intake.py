@@ -102,9 +102,8 @@ def checked(request: Request) -> Request:
     given: object = request  # callers without a type checker pass anything
     if not isinstance(given, Request):
         raise InvalidRequestError(f"The request is {kind_of(given)}; write Request(model='gpt-4o-mini', ...).")
-    for name, tokens in (("input_tokens", request.input_tokens), ("max_output_tokens", request.max_output_tokens)):
-        if tokens is not None and (not is_whole(tokens) or tokens < 0):
-            raise InvalidRequestError(f"{name} of the request is {kind_of(tokens)}; write a number of tokens, or None.")
+    _tokens("input_tokens", request.input_tokens)
+    _tokens("max_output_tokens", request.max_output_tokens)
     if not request.model and request.provider is not None and request.operation not in LANGUAGE_OPERATIONS:
         request.model = request.operation
     if request.max_cost is not None:
@@ -115,6 +114,11 @@ def checked(request: Request) -> Request:
     if not isinstance(model, str) or not model:
         raise InvalidRequestError("The request names no model; write Request(model='gpt-4o-mini', ...).")
     return request
+
+
+def _tokens(name: str, tokens: int | None) -> None:
+    if tokens is not None and (not is_whole(tokens) or tokens < 0):
+        raise InvalidRequestError(f"{name} of the request is {kind_of(tokens)}; write a number of tokens, or None.")
 
 
 def _names(needs: object) -> frozenset[str]:
@@ -129,7 +133,7 @@ def _names(needs: object) -> frozenset[str]:
 
 MOST_UNITS: Final = 10**12
 """Tokens, images or requests in one usage: more is a mistake, not a use."""
-_NAMES: Final = tuple(each.name for each in fields(Usage) if each.name != "cost_reported")
+_NAMES: Final = tuple(each.name for each in fields(Usage) if each.name not in ("cost_reported", "service_tier"))
 _COUNTS: Final = attrgetter(*_NAMES)
 _WHOLE: Final = {int}
 
@@ -151,6 +155,9 @@ def sane(usage: Usage | None) -> Usage | None:
     cost: object = given.cost_reported
     if cost is not None and (not isinstance(cost, Decimal) or not cost.is_finite() or cost < 0):
         raise InvalidRequestError("cost_reported of the usage is not an amount; write Decimal('0.0123').")
+    tier: object = given.service_tier
+    if not isinstance(tier, str):
+        raise InvalidRequestError(f"service_tier of the usage is {kind_of(tier)}; write its name, such as 'flex'.")
     return usage
 
 

@@ -117,12 +117,16 @@ class Breaker:
         return self.state is not before
 
     def _count(self, ok: bool, now: float, connect: bool) -> None:
-        slot = int(now * self.settings.slots / self.settings.window_s)
-        for gone in range(self.slot + 1, min(slot, self.slot + self.settings.slots) + 1):
-            self.totals[gone % self.settings.slots] = self.failures[gone % self.settings.slots] = 0
-        self.slot = max(slot, self.slot)
-        self.totals[self.slot % self.settings.slots] += 1
-        self.failures[self.slot % self.settings.slots] += not ok
+        slots = self.settings.slots
+        slot = int(now * slots / self.settings.window_s)
+        if slot > self.slot:
+            for gone in range(self.slot + 1, min(slot, self.slot + slots) + 1):
+                self.totals[gone % slots] = self.failures[gone % slots] = 0
+            self.slot = slot
+        at = self.slot % slots
+        self.totals[at] += 1
+        if not ok:
+            self.failures[at] += 1
         self.connect_failures = self.connect_failures + 1 if connect and not ok else 0
 
     def _convinced(self) -> bool:

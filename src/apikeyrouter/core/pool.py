@@ -109,10 +109,10 @@ class Pool:
             return REFUSED
         load = 0.0
         for w in self.windows:
-            cap = w.cap
-            if w.rate:
+            rate, cap = w.rate, w.cap
+            if rate:
                 if now > w.at:
-                    level = w.level + (now - w.at) * w.rate
+                    level = w.level + (now - w.at) * rate
                     w.level = level if level < cap else cap
                     w.at = now
             elif now >= w.turns_at:
@@ -124,11 +124,11 @@ class Pool:
                     if n <= cap:
                         w.refused_at = now
                     return REFUSED
-                part = n * (cap - free) / (cap * cap)
-                if not w.rate and w.turns_at < NEVER:
+                if rate or w.turns_at == NEVER:
+                    load += n * (cap - free) / (cap * cap)
+                else:
                     # Use it or lose it: what returns soon is cheaper than what must last.
-                    part *= (w.turns_at - now) / w.period_s
-                load += part
+                    load += n * (cap - free) / (cap * cap) * (w.turns_at - now) / w.period_s
         return load
 
     def take(self, need: Need, now: float) -> list[float]:

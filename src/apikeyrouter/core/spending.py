@@ -73,13 +73,15 @@ class Spending:
         if usage is not None:
             row[1] += usage.input_tokens
             row[2] += usage.output_tokens
-        if cost is None and held is None:
-            row[5] += 1
-            return
-        row[3] += held or 0 if cost is None else cost
-        row[4] += held or 0
         if cost is not None and held is not None:
+            row[3] += cost
+            row[4] += held
             self.reconciliation.record(deployment.name, held, cost)
+        elif cost is None and held is None:
+            row[5] += 1
+        else:
+            row[3] += held or 0 if cost is None else cost
+            row[4] += held or 0
 
     def _open(self, at: tuple[Hashable, ...]) -> list[int]:
         if len(self._rows) >= self.most:
