@@ -91,7 +91,8 @@ class Usage:
 
     `input_tokens` INCLUDES cache_read_tokens and cache_write_tokens, `output_tokens` INCLUDES reasoning_tokens.
     Of `cache_write_tokens`, `cache_write_1h_tokens` are kept for an hour.
-    `cost_reported` (dollars) wins over the computed cost.
+    `cost_reported` (dollars) wins over the computed cost. `service_tier` is the tier that served it, where a provider
+    has several and names it.
     """
 
     input_tokens: int = 0
@@ -105,6 +106,7 @@ class Usage:
     images: int = 0
     requests: int = 1
     cost_reported: Decimal | None = None
+    service_tier: str = ""
 
     @property
     def total_tokens(self) -> int:
