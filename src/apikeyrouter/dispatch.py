@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final, cast
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease, Settlement
-from apikeyrouter.core.model import OUTPUT, Request, Usage, dollars
+from apikeyrouter.core.model import OUTPUT, Request, Usage
 from apikeyrouter.core.retry import (
     BACKS_OFF,
     OUTCOME_UNKNOWN,
@@ -115,11 +114,18 @@ class Errand:
         )
 
     def _bounded(self, lease: Lease) -> Body:
-        """The body; under a hard budget an answer that the caller left unbounded is bounded by what was held for it."""
+        """The body; under a hard limit an answer that the caller left unbounded is bounded by what was held for it."""
+        bound = self.bound(lease)
+        if bound is None:
+            return self.body
+        return {**self.body, BOUND_OF.get(self.request.operation, "max_tokens"): bound}
+
+    def bound(self, lease: Lease) -> int | None:
+        """Tokens that each answer must be bounded by, because no more is held; None where it need not, or is."""
         unbounded = self.measure.max_output_tokens is None and self.request.max_output_tokens is None
-        if unbounded and lease.need[OUTPUT] and any(node.hard for node in lease.nodes):
-            return {**self.body, BOUND_OF.get(self.request.operation, "max_tokens"): lease.need[OUTPUT]}
-        return self.body
+        if not unbounded or not lease.need[OUTPUT] or not lease.limited:
+            return None
+        return max(1, lease.need[OUTPUT] // self.measure.answers)
 
     def adapter(self, lease: Lease) -> Adapter:
         return self.dispatcher.adapters[lease.provider]
@@ -134,6 +140,8 @@ class Errand:
 
     async def failed(self, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
         """Record a failed attempt; returns when another may follow, else raises the error."""
+        if usage is not None and self.measure.tier and not usage.service_tier:
+            usage = replace(usage, service_tier=self.measure.tier)
         late = failure.kind in _JUDGED_LATE
         excused = self._was_hurried(lease, failure)
         adapter = self.adapter(lease)
@@ -190,10 +198,9 @@ class Errand:
         return isinstance(safe, frozenset) and self.request.operation not in safe
 
     def _charge(self, lease: Lease, failure: Failure) -> None:
-        """An attempt whose outcome is unknown counts against max_cost: it may have been billed."""
-        if self.request.max_cost is not None and failure.billed:
-            left = self.request.max_cost - dollars(lease.cost_held or lease.decision.cost or 0)
-            self.request.max_cost = max(Decimal(0), left)
+        """An attempt whose outcome is unknown counts against every max_cost: it may have been billed."""
+        if failure.billed:
+            self.attempts.billed += lease.cost_held or lease.decision.cost or 0
 
     def _pay(self, provider: str) -> None:
         """Take a retry from the provider's budget; without one only others may be asked."""

@@ -30,6 +30,14 @@ def begins(chunk: Chunk) -> bool:
     return isinstance(choices, list) and any(isinstance(c, Mapping) and c.get("finish_reason") for c in choices)
 
 
+def ends(chunk: Chunk) -> bool:
+    """Whether the usage told from this chunk on is the whole: the answer has ended, or is not told in choices."""
+    choices = chunk.data.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return chunk.usage is not None
+    return any(isinstance(c, Mapping) and c.get("finish_reason") for c in choices)
+
+
 class RoutedStream:
     """Iterate once. `metadata` and `usage` are there when the first chunk, or the last, has come."""
 
@@ -39,6 +47,7 @@ class RoutedStream:
         self._lease: Lease | None = None
         self._ready: deque[Chunk] = deque()
         self._text: list[str] = []
+        self._ends = False
         self._started = False
         self._finished = False
         self._busy = False
@@ -109,6 +118,7 @@ class RoutedStream:
     def _forget(self) -> None:
         """An attempt came to nothing: what it said is not part of the answer."""
         self._lease = self._inner = self.usage = None
+        self._ends = False
         self._ready.clear()
         self._text.clear()
 
@@ -148,6 +158,7 @@ class RoutedStream:
         raise StopAsyncIteration
 
     def _take(self, chunk: Chunk) -> None:
+        self._ends = self._ends or ends(chunk)
         if chunk.usage is not None:
             self.usage = chunk.usage
         if chunk.text:
@@ -201,9 +212,12 @@ class RoutedStream:
             await self._close_inner()
 
     def _break_off(self, lease: Lease) -> None:
-        """An answer that had begun was good as far as it went; before that, nobody knows what became of it."""
+        """An answer that had begun was good as far as it went; before that, nobody knows what became of it.
+
+        A usage that was told before the end is what was used until then, and not what will be billed.
+        """
         if self._started and self._inner is not None:
-            self._errand.settle(lease, self._inner, self.usage)
+            self._errand.settle(lease, self._inner, self.usage if self._ends else None)
         else:
             self._errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
 

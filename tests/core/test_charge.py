@@ -36,11 +36,11 @@ def test_the_price_in_force_at_the_end_is_charged(waits: float, cost: int) -> No
     rig.prices.override("p", MODEL, Price(replace(row, later=((rig.clock.time + 1_800, dearer),))))
     rig.key("k")
     lease = rig.router.acquire(ask(1_000), timeout_s=7_200)
-    assert lease.decision.cost == 1_000_000
+    assert lease.decision.cost == 2_000_000  # it may end after the dearer price has begun
     rig.clock.advance(waits)
     rig.router.settle(lease, Usage(input_tokens=1_000))
     assert lease.decision.actual_cost == cost
-    assert rig.router.preview(ask(1_000)).cost == cost  # and the next is held at it
+    assert rig.router.preview(ask(1_000)).cost == 2_000_000
 
 
 def test_an_opinion_moves_the_configured_quality_and_fades() -> None:

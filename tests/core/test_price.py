@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import timeit
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from apikeyrouter.core.model import Usage
 from apikeyrouter.core.price import FREE, Price, PriceBook
+from apikeyrouter.core.quote import cost_of
 from apikeyrouter.core.rates import RATES, Row, pico, pico_each
 from apikeyrouter.core.shelf import MAX_NAME, Shelf, matches
 
@@ -391,6 +393,26 @@ def test_pricing_takes_under_a_microsecond_or_three_on_a_busy_machine() -> None:
     held = min(timeit.repeat(lambda: price.hold(1000, 500), number=2000, repeat=10)) / 2000
     assert best < 3e-6
     assert held < 3e-6
+
+
+@pytest.mark.parametrize("tokens", [1, 1_000_000])
+def test_sound_that_is_cheaper_than_text_gives_no_money_back(tokens: int) -> None:
+    """A usage that counts more sound than tokens must not lower what is spent."""
+    price = Price.of("m", input="10", output="20", audio_input="1", audio_output="2")
+    assert price.cost(Usage(audio_input_tokens=tokens)) == tokens * 1_000
+    assert price.cost(Usage(audio_output_tokens=tokens)) == tokens * 2_000
+    assert price.cost(Usage(input_tokens=tokens, audio_input_tokens=tokens, cache_read_tokens=tokens)) >= 0
+
+
+def test_a_tier_that_is_asked_for_is_held_and_one_that_served_is_charged() -> None:
+    base = Row(provider="p", id="m", rates={"input": 1_000})
+    price = Price(replace(base, variants={"priority": replace(base, rates={"input": 2_000}),
+                                          "flex": replace(base, rates={"input": 500})}))  # fmt: skip
+    assert [price.most(10, 0, None, 0.0, tier) for tier in ("", "priority", "flex", "scale")] == [10, 20, 10, 10]
+    used = Usage(input_tokens=10)
+    assert [cost_of(replace(used, service_tier=t), price, 0.0) for t in ("", "default", "priority", "flex")] == [
+        10, 10, 20, 5,
+    ]  # fmt: skip
 
 
 def test_repr_shows_the_rates_and_where_they_come_from() -> None:

@@ -90,10 +90,14 @@ async def test_a_denied_request_is_told_which_policy_denies_it_and_sends_nothing
 
 async def test_a_cap_of_a_policy_binds_like_one_of_the_request(opened: Opener) -> None:
     stage = await with_policies(opened, {"small": {"max_cost": "0.00001"}, "smaller": {"max_cost": "0.000002"}})
-    with pytest.raises(BudgetExceededError, match=r"max_cost has \$0\.000002") as refused:
+    with pytest.raises(BudgetExceededError, match=r"max_cost of policy smaller v1 has \$0\.000002 left") as refused:
         await stage.router.route(chat(model="fast"))
     assert refused.value.details["left"] == Decimal("0.000002")
+    assert refused.value.details["limit"] == "max_cost of policy smaller v1"
+    assert "max_cost of policy smaller v1 has $0.000002" in str(refused.value.decision)
     assert stage.count() == 0
+    with pytest.raises(BudgetExceededError, match=r"and max_cost has \$0\.000001 left"):
+        await stage.router.route(chat(model="fast"), max_cost="0.000001")
 
 
 async def test_a_downgrade_sends_the_cheaper_model_and_tells_what_it_saves(opened: Opener) -> None:

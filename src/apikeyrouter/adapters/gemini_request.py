@@ -195,7 +195,11 @@ def _generation(body: Mapping[str, object], model: str) -> dict[str, object]:
         made["responseModalities"] = [text(one).upper() for one in items(body["modalities"])]
     made |= _format(body)
     made |= _thinking(body, model)
-    return {**made, **mapping(body.get("generationConfig"))}
+    native = mapping(body.get("generationConfig"))
+    if native.get("candidateCount") not in (None, body.get("n") or 1):
+        cannot("generationConfig.candidateCount", "write n")
+    bound = {name: made[name] for name in ("maxOutputTokens",) if name in made}
+    return {**made, **native, **bound}  # what was bounded, and is held, stays so
 
 
 def _format(body: Mapping[str, object]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from apikeyrouter.adapters.narrow import integer, mapping
+from apikeyrouter.adapters.narrow import integer, mapping, text
 from apikeyrouter.adapters.rules import Problems, paths
 from apikeyrouter.core.jsonpath import Path, first
 from apikeyrouter.core.model import Usage
@@ -66,10 +66,17 @@ def read_usage(table: UsagePaths, raw: object) -> Usage | None:
     cost = _cost(table.cost, found)
     if cost is None and not any(seen.values()):
         return None
-    return _usage(table, seen, cost)
+    return _usage(table, seen, cost, _tier(found, raw))
 
 
-def _usage(table: UsagePaths, seen: Mapping[str, int], cost: Decimal | None) -> Usage:
+def _tier(found: Mapping[str, object], raw: object) -> str:
+    """The service tier an answer names, beside its usage or in it, whichever dialect it is of."""
+    if found.get("speed") == "fast":
+        return "fast"
+    return text(found.get("service_tier")) or text(mapping(raw).get("service_tier"))
+
+
+def _usage(table: UsagePaths, seen: Mapping[str, int], cost: Decimal | None, tier: str) -> Usage:
     get = seen.get
     cached = get("cache_read", 0) + get("cache_write", 0)
     given, made, reasoning, total = get("input", 0), get("output", 0), get("reasoning", 0), get("total", 0)
@@ -88,6 +95,7 @@ def _usage(table: UsagePaths, seen: Mapping[str, int], cost: Decimal | None) -> 
         audio_output_tokens=get("audio_output", 0),
         images=get("images", 0),
         cost_reported=cost,
+        service_tier=tier,
     )
 
 

@@ -15,8 +15,8 @@ from apikeyrouter.core.budget import BudgetTree, Node
 from apikeyrouter.core.decision import Decision, Lowered
 from apikeyrouter.core.facts import budget_facts, request_facts
 from apikeyrouter.core.model import INPUT, OUTPUT, Need, Request, nano
-from apikeyrouter.core.pick import Ask
 from apikeyrouter.core.price import Price
+from apikeyrouter.core.question import Ask
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import Candidate, Roster
@@ -101,13 +101,13 @@ class Asking:
             need,
             self._objective(request, verdict),
             nodes=nodes,
-            max_cost=_least(None if request.max_cost is None else nano(request.max_cost), verdict.max_cost),
             attempts=attempts,
             costly=roster.costly,
             verdict=verdict,
-            priced_tokens=_priced(request, measure, nodes, roster),
-            features=None if measure is None else measure.features,
         )
+        ask.cap(None if request.max_cost is None else nano(request.max_cost))
+        if measure is not None:
+            _weigh(ask, measure, limited=ask.capped or _limited(nodes, roster))
         ask.lets_unpriced = self.lets_unpriced
         if ask.objective.affinity:
             ask.home = self.homes.find(mark_of(request, measure))
@@ -196,11 +196,12 @@ class Asking:
         if most is None and measure is not None:
             most = measure.max_output_tokens
         if most is None:
-            most = self._unbounded(request, nodes, roster) if request.operation in GENERATES else 0
+            answers = 1 if measure is None else measure.answers
+            most = answers * self._unbounded(request, nodes, roster) if request.operation in GENERATES else 0
         return (1, tokens + most, tokens, most, 1, 0)
 
     def _unbounded(self, request: Request, nodes: tuple[Node, ...], roster: Roster) -> int:
-        """Output to hold when nobody bounds it."""
+        """Output of one answer to hold when nobody bounds it."""
         hard = next((n for n in nodes if n.hard), None) or roster.hard_node
         if hard is None or not roster.priced:
             return self.tokens.output(request.model, request.operation, None)[2]
@@ -213,16 +214,16 @@ class Asking:
         )
 
 
-def _priced(request: Request, measure: Measure | None, nodes: tuple[Node, ...], roster: Roster) -> int | None:
-    """Input tokens to hold money for where a hard limit applies: a true bound. None: what quota holds will do."""
-    if measure is None or request.input_tokens is not None:
-        return None
-    limited = roster.hard_node is not None or any(n.hard for n in nodes)
-    return measure.most_tokens if limited else None
+def _weigh(ask: Ask, measure: Measure, *, limited: bool) -> None:
+    """What a body tells about its price; under a hard limit money is held for the most its input can be."""
+    ask.features, ask.service_tier = measure.features, measure.tier
+    if limited and ask.request.input_tokens is None:
+        ask.priced_tokens, ask.unseen = measure.most_tokens, measure.unseen
 
 
-def _least(a: int | None, b: int | None) -> int | None:
-    return b if a is None else a if b is None else min(a, b)
+def _limited(nodes: tuple[Node, ...], roster: Roster) -> bool:
+    """Whether a hard budget applies, so that money is held for a true bound of the input and not for an estimate."""
+    return roster.hard_node is not None or any(n.hard for n in nodes)
 
 
 def asked_for(d: Decision) -> Request:

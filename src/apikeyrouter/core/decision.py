@@ -78,13 +78,15 @@ class Decision:
 
     Per stratum `statics` has (stratum, static score, cost in nano-dollars or None), and `terms` the terms of
     `objective.static`, in the same order. Per scanned candidate `numbers`
-    has ROW floats in the order of `scanned`. `drawn` of `total` candidates were looked at.
+    has ROW floats in the order of `scanned`. `drawn` of `total` candidates were looked at. `capped` tells that a
+    max_cost bounds the request.
     """
 
     __slots__ = (
         "actual_cost",
         "at",
         "attempt",
+        "capped",
         "chosen",
         "correlation_id",
         "cost",
@@ -118,6 +120,7 @@ class Decision:
         self.need = need
         self.at = at
         self.attempt = 1
+        self.capped = False
         self.verdict: Verdict = NO_VERDICT
         self.lowered: Lowered | None = None
         self.waited_s = 0.0

@@ -154,8 +154,7 @@ def sentence(r: Rejection) -> str:
             return f"{r.where} can never hold {r.bound:,.0f} at once"
         return f"{r.where} has {max(0, int(r.value)):,} free of the {r.bound:,.0f} needed{wait}"
     if r.code in (why.BUDGET, why.MAX_COST):
-        name = f"budget {r.where}" if r.code == why.BUDGET else "max_cost"
-        return f"costs up to ${dollars(int(r.value)):f}, {name} has ${dollars(int(r.bound)):f}"
+        return f"costs up to ${dollars(int(r.value)):f}, {limit_of(r)} has ${dollars(int(r.bound)):f}"
     simple = {
         why.BREAKER: f"breaker {r.where}{wait}",
         why.PRICE_UNKNOWN: "its price is unknown and a hard limit on cost applies; give it a price, or `price: free`",
@@ -177,6 +176,13 @@ def sentence(r: Rejection) -> str:
     return simple.get(r.code, f"{r.code.replace('_', ' ')} {r.where}".strip())
 
 
+def limit_of(r: Rejection) -> str:
+    """The limit on cost that a rejection is about."""
+    if r.code == why.BUDGET:
+        return f"budget {r.where}"
+    return f"max_cost of {r.where}" if r.where else "max_cost"
+
+
 def _what_would_change(d: Decision, rows: list[Scored]) -> str:
     """The nearest alternative and the smallest change that would have made it win."""
     if d.chosen is not None and len(rows) > 1:
@@ -196,4 +202,4 @@ def _missing(s: Shortfall) -> str:
     return f"{max(1, int(s.need - s.free)):,} more free in {s.window}, expected in {_seconds(s.wait_s)}"
 
 
-__all__ = ["Scored", "rejections", "render", "scored", "sentence"]
+__all__ = ["Scored", "limit_of", "rejections", "render", "scored", "sentence"]

@@ -81,6 +81,11 @@ class Lease:
     def open(self) -> bool:
         return self.state is OPEN
 
+    @property
+    def limited(self) -> bool:
+        """Whether a hard limit on cost applies: a budget's, or that of the request, a policy or the objective."""
+        return self.decision.capped or any(node.hard for node in self.nodes)
+
     def secret(self) -> str:
         """The key material, for the request's credential header only."""
         if self.reveal is None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from apikeyrouter.core.bound import LIST, OBJECT, most_of
 from apikeyrouter.core.model import NO_NAMES
 from apikeyrouter.errors import InvalidRequestError
 
@@ -29,11 +30,15 @@ DOCUMENT_CHARS: Final = 50
 PREFIX_CHARS: Final = 4_096
 """What a prompt must share with another to find it in a cache: providers cache from 1,024 tokens on (published)."""
 
-OBJECT: Final = (dict, Mapping)
-LIST: Final = (list, tuple)
-"""For isinstance; dict stands first because the question whether it is a Mapping takes ten times as long."""
-
-CAPS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+CAPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "messages": ("max_tokens",),
+    "completion": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+}
+"""What bounds an answer, by operation. Another operation's word bounds nothing: providers ignore it."""
+TIERS: Final = ("batch", "flex", "priority")
+"""Service tiers with prices of their own; `speed: fast` is one, too."""
 
 
 @dataclass(slots=True)
@@ -42,7 +47,8 @@ class Measure:
 
     `chars` are all characters of text (messages, system, tools, schema), `wide` how many of them are of scripts that
     take a character or two to a token; `fixed` are tokens that do not depend on text; `max_output_tokens` bounds all
-    answers together (times n), None where the body sets no bound.
+    `answers` together, None where the body sets no bound. `most` are input tokens that nothing in the body exceeds
+    (see `bound`), `unseen` that it also refers to what is not in it. `tier` is the service tier it asks for.
     """
 
     chars: int = 0
@@ -52,11 +58,15 @@ class Measure:
     features: frozenset[str] = NO_NAMES
     wide: int = 0
     prefix: int = 0
+    answers: int = 1
+    most: int = 0
+    unseen: bool = False
+    tier: str = ""
 
     @property
     def most_tokens(self) -> int:
         """Input tokens no tokenizer makes more of: a token has a byte at least, and a wide character up to four."""
-        return self.fixed + self.chars + 3 * self.wide
+        return max(self.most, self.fixed + self.chars + 3 * self.wide)
 
 
 def measure(operation: str, body: Mapping[str, object]) -> Measure:
@@ -69,11 +79,25 @@ def measure(operation: str, body: Mapping[str, object]) -> Measure:
         return Measure()
     tally = _Tally()
     read(body, tally)
-    cap = 0 if operation == "embeddings" else _cap(body)
     if body.get("stream"):
         tally.features.add("streaming")
-    prefix = tally.prefix if tally.chars >= PREFIX_CHARS else 0
-    return Measure(tally.chars, tally.fixed, tally.images, cap, frozenset(tally.features), tally.wide, prefix)
+    bound = most_of(body)
+    if bound.audio:
+        tally.features.add("audio")
+    answers = _answers(body)
+    return Measure(
+        chars=tally.chars,
+        fixed=tally.fixed,
+        images=tally.images,
+        max_output_tokens=0 if operation == "embeddings" else _cap(operation, body, answers),
+        features=frozenset(tally.features),
+        wide=tally.wide,
+        prefix=tally.prefix if tally.chars >= PREFIX_CHARS else 0,
+        answers=answers,
+        most=bound.tokens,
+        unseen=bound.unseen,
+        tier=_tier(body),
+    )
 
 
 class _Tally:
@@ -146,9 +170,7 @@ def _part(part: object, tally: _Tally, where: str) -> None:
     if not isinstance(part, OBJECT):
         _refuse(f"{where} has a part that is a {type(part).__name__}; a part is an object with a type.")
     kind = part.get("type")
-    if isinstance(text := part.get("text", part.get("thinking")), str):
-        tally.text(text)
-    elif kind in ("image", "image_url", "input_image"):
+    if kind in ("image", "image_url", "input_image"):
         _image(part, tally)
     elif kind in ("input_audio", "audio"):
         tally.features.add("audio")
@@ -158,6 +180,8 @@ def _part(part: object, tally: _Tally, where: str) -> None:
         tally.fixed += 1 + _data_chars(part) // DOCUMENT_CHARS
     elif kind == "tool_result":
         _content(part.get("content"), tally, where)
+    elif isinstance(text := part.get("text", part.get("thinking")), str):
+        tally.text(text)
     else:
         tally.structure(part, where)
 
@@ -251,13 +275,19 @@ def _texts(given: object, tally: _Tally, name: str) -> None:
         _refuse(f"The body has no {name}; send {name} as a text or a list of texts.")
 
 
-def _cap(body: Mapping[str, object]) -> int | None:
+def _cap(operation: str, body: Mapping[str, object], answers: int) -> int | None:
     """The most output tokens of all answers together."""
-    caps = [_whole(body, name) for name in CAPS if body.get(name) is not None]
-    if not caps:
-        _answers(body)
-        return None
-    return max(caps) * _answers(body)
+    caps = [_whole(body, name) for name in CAPS[operation] if body.get(name) is not None]
+    if 0 in caps:
+        _refuse("The bound on the answer is 0 tokens; ask for at least one, or leave the bound out.")
+    return max(caps) * answers if caps else None
+
+
+def _tier(body: Mapping[str, object]) -> str:
+    if body.get("speed") == "fast":
+        return "fast"
+    asked = body.get("service_tier")
+    return asked if isinstance(asked, str) and asked in TIERS else ""
 
 
 def _answers(body: Mapping[str, object]) -> int:

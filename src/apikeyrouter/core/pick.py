@@ -14,15 +14,18 @@ from typing import Final
 
 from apikeyrouter.core import decision as why
 from apikeyrouter.core.bearing import key_facts, pool_facts
-from apikeyrouter.core.budget import HUGE, BudgetTree, Node
+from apikeyrouter.core.bound import UNSEEN
+from apikeyrouter.core.budget import BudgetTree, Node
 from apikeyrouter.core.decision import Decision, Rejection
-from apikeyrouter.core.model import COST, Need, Request, Tags
+from apikeyrouter.core.model import COST, Need, Tags
+from apikeyrouter.core.question import Ask, with_cost
 from apikeyrouter.core.ranking import best_by_rank, keyed_terms
 from apikeyrouter.core.retry import Attempts
 from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Roster, Stratum
-from apikeyrouter.core.rulebook import NO_VERDICT, Verdict
-from apikeyrouter.core.score import CAPACITY_SCALE, TIE_BREAK, Constraints, Objective
+from apikeyrouter.core.score import CAPACITY_SCALE, TIE_BREAK, Constraints
 from apikeyrouter.core.terms import static_term
+
+__all__ = ["Ask", "Chance", "choose", "with_cost"]
 
 Chance = Callable[[], float]
 """A source of uniform numbers in [0, 1), such as random.Random().random."""
@@ -30,59 +33,10 @@ Chance = Callable[[], float]
 WINDOW_OF: Final = {"requests": 0, "tokens": 1, "input_tokens": 2, "output_tokens": 3, "cost": COST}
 
 
-class Ask:
-    """A request with everything known that does not depend on the candidate.
-
-    `need` has COST 0; the price of a stratum fills it in. `max_cost` (nano-dollars) and `room` bound the hold.
-    `priced_tokens` are the input tokens money is held for: under a hard limit the most there can be, not an estimate.
-    `features` of the body (None: unknown) tell which rates can apply.
-    """
-
-    __slots__ = ("attempts", "costly", "features", "home", "lets_unpriced", "max_cost", "need", "nodes", "objective",
-                 "output_tokens", "picky", "priced_tokens", "request", "room", "room_node", "verdict")  # fmt: skip
-
-    def __init__(
-        self,
-        request: Request,
-        need: Need,
-        objective: Objective,
-        *,
-        nodes: tuple[Node, ...] = (),
-        max_cost: int | None = None,
-        attempts: Attempts | None = None,
-        costly: bool = False,
-        verdict: Verdict = NO_VERDICT,
-        priced_tokens: int | None = None,
-        features: frozenset[str] | None = None,
-    ) -> None:
-        self.request = request
-        self.need = need
-        self.objective = objective
-        self.priced_tokens = need[2] if priced_tokens is None else priced_tokens
-        self.features = features
-        self.output_tokens = need[3]
-        self.nodes = nodes
-        self.max_cost = max_cost
-        self.attempts = attempts
-        self.costly = costly
-        self.verdict = verdict
-        constraints = objective.constraints
-        self.picky = bool(attempts or constraints.min_exhaustion or constraints.tags or verdict.per_key)
-        self.home: str | None = None
-        self.lets_unpriced = False
-        self.room: int = HUGE
-        self.room_node: Node | None = None
-
-
-def with_cost(need: Need, cost: int) -> Need:
-    """The need with its price filled in, for pools that count money."""
-    return (*need[:COST], cost)
-
-
 def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
     """The best candidate that may serve, or a decision without one that says why."""
     d = Decision(ask.request, roster, ask.objective, ask.need, now)
-    d.verdict = ask.verdict
+    d.verdict, d.capped = ask.verdict, ask.capped
     if ask.nodes:
         ask.room, ask.room_node = BudgetTree.room(ask.nodes, now)
     for tier in roster.tiers:
@@ -121,9 +75,14 @@ def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> lis
 
 def _hold(stratum: Stratum, ask: Ask, now: float) -> int | None:
     price = stratum.deployment.price
-    if price is not None and price.varies:
-        price = price.at(now)
-    return None if price is None else price.hold(ask.priced_tokens, ask.output_tokens, ask.features)
+    if price is None:
+        return None
+    tokens = ask.priced_tokens
+    if ask.unseen:
+        tokens = max(tokens, price.row.context_window or UNSEEN)
+    if price.varies or ask.service_tier:
+        return price.most(tokens, ask.output_tokens, ask.features, now, ask.service_tier)
+    return price.hold(tokens, ask.output_tokens, ask.features)
 
 
 def _refusal(stratum: Stratum, ask: Ask, cost: int | None, now: float) -> Rejection | None:
@@ -138,8 +97,9 @@ def _refusal(stratum: Stratum, ask: Ask, cost: int | None, now: float) -> Reject
     if cost is None:
         if (ask.max_cost is not None or ask.room_node is not None) and not ask.lets_unpriced:
             return Rejection(who, why.PRICE_UNKNOWN, count=count)
-    elif ask.max_cost is not None and cost > ask.max_cost:
-        return Rejection(who, why.MAX_COST, cost, ask.max_cost, count=count)
+    elif ask.max_cost is not None and cost > ask.max_cost - ask.billed:
+        left = max(0, ask.max_cost - ask.billed)
+        return Rejection(who, why.MAX_COST, cost, left, where=ask.capped_by, count=count)
     elif cost and cost > ask.room:
         return Rejection(who, why.BUDGET, cost, ask.room, where=_name(ask.room_node), count=count)
     if ask.verdict.asks and not ask.verdict.per_key:
@@ -159,9 +119,9 @@ def _unmet(stratum: Stratum, bound: Constraints, ask: Ask, cost: int | None, who
     deployment, count = stratum.deployment, len(stratum.candidates)
     if deployment.reliability.mean < bound.min_reliability:
         return Rejection(who, why.MIN_RELIABILITY, deployment.reliability.mean, bound.min_reliability, count=count)
-    if bound.max_cost is not None and (cost is None or cost > bound.max_cost):
-        code = why.MAX_COST if cost is not None else why.PRICE_UNKNOWN
-        return Rejection(who, code, cost or 0, bound.max_cost, count=count)
+    if bound.max_cost is not None and (cost is None or cost > bound.max_cost - ask.billed):
+        code, left = why.MAX_COST if cost is not None else why.PRICE_UNKNOWN, max(0, bound.max_cost - ask.billed)
+        return Rejection(who, code, cost or 0, left, where="the objective", count=count)
     if bound.max_latency is not None:
         expected = deployment.latency.expected_s(ask.output_tokens)
         if expected > bound.max_latency:
@@ -358,7 +318,8 @@ def _poor(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> Rejec
 
 def _forbidden(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> str | None:
     """What the policies have against a candidate, in words."""
-    refused = ask.verdict.refusal(key_facts(candidate, cost), pool_facts(candidate, now), cost)
+    dues = None if cost is None else cost + ask.billed
+    refused = ask.verdict.refusal(key_facts(candidate, cost), pool_facts(candidate, now), dues)
     return None if refused is None else f"{refused.policy} v{refused.version}, {refused.word}: {refused.detail}"
 
 
@@ -381,6 +342,7 @@ def _avoided(candidate: Candidate, attempts: Attempts) -> bool:
     deployment = candidate.deployment
     return (
         candidate.key.id in attempts.avoid_keys
+        or (attempts.only_key is not None and candidate.key.id != attempts.only_key)
         or deployment.provider in attempts.avoid_providers
         or (attempts.only_provider is not None and deployment.provider != attempts.only_provider)
         or (deployment.provider, deployment.model) in attempts.avoid_models

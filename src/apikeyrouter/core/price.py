@@ -14,12 +14,14 @@ from decimal import Decimal
 from typing import Final, Self
 
 from apikeyrouter.core.model import Usage, nano
-from apikeyrouter.core.rates import RATES, Row, flat, pico, pico_each, steps, worst_steps
+from apikeyrouter.core.rates import RATES, Flat, Row, flat, pico, pico_each, steps, worst_steps
 from apikeyrouter.core.shelf import Shelf, matches
 
 __all__ = ["FREE", "Price", "PriceBook", "Row", "Shelf"]
 
 DAY_SECONDS: Final = 86_400
+AHEAD_S: Final = 3_600.0
+"""A price that is announced for a time within this is held already: the answer may end after it began to hold."""
 CACHE_SIZE: Final = 4096
 """Model names a book remembers; names come from callers, so they are not kept without bound."""
 
@@ -35,6 +37,7 @@ class Price:
         "_others",
         "_parts",
         "_tiers",
+        "_variants",
         "_worst",
         "_worst_tiers",
         "date",
@@ -56,6 +59,7 @@ class Price:
         self.free = not any(self._worst) and not self._worst_tiers
         self.varies = bool(row.hours or row.later)
         self._parts: dict[tuple[int, int], Price] = {}
+        self._variants: dict[str, Price] = {}
 
     @classmethod
     def of(cls, name: str, *, source: str = "override", date: str = "", **dollars: Decimal | str | int) -> Self:
@@ -96,7 +100,21 @@ class Price:
     def variant(self, name: str) -> Price:
         """The price of a service tier ("batch", "flex", "priority"), or itself where the list names none."""
         row = self.row.variants.get(name)
-        return Price(row) if row else self
+        if row is None:
+            return self
+        found = self._variants.get(name)
+        if found is None:
+            others = [other.variants[name] for other in self._others if name in other.variants]
+            found = self._variants[name] = Price(row, others)
+        return found
+
+    def most(
+        self, input_tokens: int, output_tokens: int, features: frozenset[str] | None, now: float, tier: str = ""
+    ) -> int:
+        """What is held where time or a service tier decides: the dearest of now, of soon, and of the tier."""
+        prices = [self.at(now), self.at(now + AHEAD_S)] if self.varies else [self]
+        prices += [price.variant(tier) for price in prices] if tier else []
+        return max(price.hold(input_tokens, output_tokens, features) for price in prices)
 
     def hold(
         self, input_tokens: int, output_tokens: int, features: frozenset[str] | None = None, images: int = 0
@@ -137,8 +155,8 @@ class Price:
             if usage.reasoning_tokens > usage.output_tokens:
                 total += usage.reasoning_tokens * rates[1]
         if usage.audio_input_tokens or usage.audio_output_tokens:
-            total += usage.audio_input_tokens * rates[4] + usage.audio_output_tokens * rates[5]
-        return -(-(total + usage.images * rates[7]) // 1000)
+            total += _sound(usage, rates)
+        return max(0, -(-(total + usage.images * rates[7]) // 1000))
 
     def __repr__(self) -> str:
         rates = "free" if self.free else f"{self._base[0] / 1e6:g}/{self._base[1] / 1e6:g} $/M"
@@ -147,6 +165,15 @@ class Price:
 
 FREE: Final = Price(Row(provider="", id="free", source="declared"))
 """Costs nothing, and is known to: self-hosted models (`price: free`)."""
+
+
+def _sound(usage: Usage, rates: Flat) -> int:
+    """What tokens of sound cost on top of plain ones; those that are not counted among these, all they cost."""
+    given, made = usage.audio_input_tokens, usage.audio_output_tokens
+    total = given * rates.audio_input + made * rates.audio_output
+    total += given * rates.input if given > usage.input_tokens else 0
+    return total + (made * rates.output if made > usage.output_tokens else 0)
+
 
 Lazy = Shelf | Callable[[], Shelf]
 

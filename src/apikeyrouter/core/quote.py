@@ -43,7 +43,8 @@ class CostEstimate:
 def cost_of(usage: Usage, price: Price | None, now: float) -> int | None:
     """Nano-dollars of a usage, None where nobody knows: the provider's own figure, else by the price in force `now`."""
     if price is not None:
-        return (price.at(now) if price.varies else price).cost(usage)
+        price = price.at(now) if price.varies else price
+        return (price.variant(usage.service_tier) if usage.service_tier else price).cost(usage)
     return None if usage.cost_reported is None else nano(usage.cost_reported)
 
 

@@ -16,7 +16,7 @@ from apikeyrouter.core.score import CAPACITY_SCALE, STATIC
 from apikeyrouter.core.terms import affinity_term, fairness_term, own_term, ranked, risk_term
 
 if TYPE_CHECKING:
-    from apikeyrouter.core.pick import Ask
+    from apikeyrouter.core.question import Ask
 
 
 def keyed_terms(candidate: Candidate, ask: Ask, cost: int | None, load: float, least: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from apikeyrouter.core import decision as why
 from apikeyrouter.core.decision import Decision, Rejection
-from apikeyrouter.core.explain import rejections, sentence
+from apikeyrouter.core.explain import limit_of, rejections, sentence
 from apikeyrouter.core.model import dollars
 from apikeyrouter.core.window import NEVER
 from apikeyrouter.errors import (
@@ -79,10 +79,11 @@ def _no_money(d: Decision, r: Rejection) -> BudgetExceededError:
     if r.code == why.PRICE_UNKNOWN:
         text = f"The price of '{r.who}' is unknown and a hard limit on cost applies; give it a price, or `price: free`."
         return BudgetExceededError(text, decision=d, details={"model": r.who})
-    name = f"budget {r.where}" if r.code == why.BUDGET else "max_cost"
     needs, has = dollars(int(r.value)), dollars(max(0, int(r.bound)))
-    text = f"The request may cost ${needs:f} and {name} has ${has:f} left; send less, raise it, or wait for its reset."
-    return BudgetExceededError(text, decision=d, details={"cost": needs, "left": has, "budget": r.where})
+    name = limit_of(r)
+    then = "or wait for its reset" if r.code == why.BUDGET else "or choose a cheaper model"
+    text = f"The request may cost ${needs:f} and {name} has ${has:f} left; send less, raise it, {then}."
+    return BudgetExceededError(text, decision=d, details={"cost": needs, "left": has, "budget": r.where, "limit": name})
 
 
 def _forbidden(d: Decision, rejected: list[Rejection]) -> PolicyViolationError:

@@ -39,8 +39,8 @@ class _Merged:
     """What a set of rules says together, before anybody asks about a candidate. Made once for each set."""
 
     __slots__ = (
-        "actions", "applied", "asked", "downgrade", "lowered_by", "max_cost", "objective", "per_key", "prefers",
-        "split", "split_all", "split_by",
+        "actions", "applied", "asked", "capped_by", "caps", "downgrade", "lowered_by", "max_cost", "objective",
+        "per_key", "prefers", "split", "split_all", "split_by",
     )  # fmt: skip
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
@@ -49,7 +49,9 @@ class _Merged:
         self.asked = tuple(rule for rule in rules if rule.of_keys or (rule.late and rule.max_cost is not None))
         self.prefers = any(rule.prefer for rule in self.asked)
         self.per_key = any(_tells_keys_apart(each) for rule in self.asked for each in rule.of_keys)
-        self.max_cost = min((r.max_cost for r in rules if r.max_cost is not None and not r.late), default=None)
+        self.caps = any(rule.max_cost is not None for rule in rules)
+        self.max_cost: int | None = None
+        self.capped_by = ""
         self.objective: Objective | None = None
         self.split: Mapping[str, float] = {}
         self.split_by, self.split_all = "", False
@@ -62,6 +64,8 @@ class _Merged:
     def _settle(self, rule: Rule) -> None:
         """Let a stronger rule override what weaker ones chose."""
         policy = rule.policy
+        if rule.max_cost is not None and not rule.late and (self.max_cost is None or rule.max_cost < self.max_cost):
+            self.max_cost, self.capped_by = rule.max_cost, f"policy {policy.id} v{policy.version}"
         self.objective = rule.objective or self.objective
         if policy.split:
             self.split, self.split_by = policy.split, policy.id
@@ -77,15 +81,16 @@ class _Merged:
 class Verdict:
     """What the policies say of one request.
 
-    `applied` are (id, version, scope) of the policies in force for it; `max_cost` nano-dollars; `objective`, `split`,
+    `applied` are (id, version, scope) of the policies in force for it; `max_cost` nano-dollars and `capped_by` the
+    policy that sets it; `caps` whether any policy bounds the cost, be it of some keys; `objective`, `split`,
     `downgrade` and `actions` are settled. Candidates are asked about with `refusal` and `preference`; `asks` is False
     when there is nothing to ask, `prefers` when no key is preferred, `per_key` True when keys that are alike (see
     `facts.ALIKE`) may differ. `notes` are sentences about conditions that could not be answered.
     """
 
     __slots__ = (
-        "_early", "_merged", "actions", "applied", "asks", "downgrade", "max_cost", "notes", "objective", "per_key",
-        "prefers", "split",
+        "_early", "_merged", "actions", "applied", "asks", "capped_by", "caps", "downgrade", "max_cost", "notes",
+        "objective", "per_key", "prefers", "split",
     )  # fmt: skip
 
     def __init__(self, merged: _Merged, early: Mapping[str, Facts], notes: list[str]) -> None:
@@ -94,6 +99,7 @@ class Verdict:
         self.applied, self.asks, self.prefers = merged.applied, bool(merged.asked), merged.prefers
         self.per_key, self.max_cost, self.objective = merged.per_key, merged.max_cost, merged.objective
         self.split, self.downgrade, self.actions = merged.split, merged.downgrade, merged.actions
+        self.caps, self.capped_by = merged.caps, merged.capped_by
 
     def model(self, asked: str, sticky: str) -> str:
         """The model to use for the one asked for, see `lower`."""
