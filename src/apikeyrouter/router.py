@@ -291,6 +291,7 @@ class Router:
             lease.decision.outcome = str(failure.kind)
             if done.cost != 0:
                 self._billed(lease, usage, cost, now)
+            readings, identity = (*readings, *failure.readings), identity or failure.owner
             if readings or identity:
                 self._merge(lease, readings, identity, now)
             if judge:

@@ -11,12 +11,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apikeyrouter.adapters import BaseAdapter
 from apikeyrouter.adapters.dialect import dialect, names
 from apikeyrouter.adapters.usage import read_usage
 from apikeyrouter.core.classify import classify
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.headers import read_limits
 from apikeyrouter.core.model import INPUT, OUTPUT, REQUESTS, TOKENS, Reading, Usage
+from apikeyrouter.ports import Answer, Call
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC).timestamp()
 MONTH_END = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
@@ -234,11 +236,189 @@ OPENAI_HEADERS = {
             {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "4999", "x-ratelimit-reset": str(int(NOW) + 3600)},
             (Reading(REQUESTS, 5000, 4999, 3600.0),),
         ),
+        (
+            "cerebras",
+            {
+                "x-ratelimit-limit-requests-minute": "5",
+                "x-ratelimit-remaining-requests-minute": "4",
+                "x-ratelimit-limit-requests-hour": "150",
+                "x-ratelimit-remaining-requests-hour": "149",
+                "x-ratelimit-limit-requests-day": "2400",
+                "x-ratelimit-remaining-requests-day": "2399",
+                "x-ratelimit-reset-requests-day": "33011.382867097855",
+            },
+            (
+                Reading(REQUESTS, 2_400, 2_399, 33_011.382867097855, 86_400.0),
+                Reading(REQUESTS, 5, 4, None, 60.0),
+                Reading(REQUESTS, 150, 149, None, 3_600.0),
+            ),
+        ),
+        (
+            "together",
+            {
+                "x-ratelimit-limit": "10",
+                "x-ratelimit-remaining": "9",
+                "x-ratelimit-limit-dynamic": "4",
+                "x-ratelimit-remaining-dynamic": "3",
+                "x-tokenlimit-limit-dynamic": "900",
+                "x-tokenlimit-remaining-dynamic": "1",
+            },
+            (Reading(REQUESTS, 4, 3, None, 1.0), Reading(TOKENS, 900, 1, None, 1.0)),
+        ),
+        (
+            "fireworks",
+            {"x-ratelimit-limit-tokens-prompt": "21600000", "x-ratelimit-limit-tokens-generated": "216000"},
+            (Reading(INPUT, 21_600_000, None, None, 60.0), Reading(OUTPUT, 216_000, None, None, 60.0)),
+        ),
+        (
+            "cohere",
+            {
+                "x-endpoint-monthly-call-limit": "1000",
+                "x-trial-endpoint-call-limit": "20",
+                "x-trial-endpoint-call-remaining": "19",
+            },
+            (Reading(REQUESTS, 20, 19, None, 60.0),),
+        ),
+        ("xai", OPENAI_HEADERS, (Reading(REQUESTS, 10_000, 9_999, 8.64), Reading(TOKENS, 200_000, 199_938, 0.018))),
+        (
+            "generic",
+            {"ratelimit-limit": "100", "ratelimit-remaining": "50", "ratelimit-reset": "30"},
+            (Reading(REQUESTS, 100, 50, 30.0),),
+        ),
+        (
+            "generic",
+            {"ratelimit-policy": '"burst";q=100;w=60', "ratelimit": '"burst";r=50;t=30'},
+            (Reading(REQUESTS, 100, 50, 30.0, 60.0),),
+        ),
+        (
+            "generic",
+            {"x-rate-limit-limit": "900", "x-rate-limit-remaining": "0", "x-rate-limit-reset": str(int(NOW) + 60)},
+            (Reading(REQUESTS, 900, 0, 60.0),),
+        ),
+        ("cohere", OPENAI_HEADERS, ()),
         ("deepseek", OPENAI_HEADERS, ()),
+        ("bedrock", OPENAI_HEADERS, ()),
+        ("gemini", OPENAI_HEADERS, ()),
+        ("vertex", OPENAI_HEADERS, ()),
     ],
 )
 def test_every_header_dialect_is_read(provider: str, headers: dict[str, str], readings: tuple[Reading, ...]) -> None:
     assert read_limits(dialect(provider).limits, headers, NOW) == readings
+
+
+TEAM = "01234567-89ab-4def-8123-456789abcdef"
+ORG = "in organization org-Ab1 on tokens per min (TPM): Limit 10000, Used 9000, Requested 2000. Please try again in 6s."
+GROQ_ORG = "in organization `org_01ab` service tier `on_demand` on tokens per day (TPD): Limit 100000, Used 99736."
+XAI = f"Too many tokens for team {TEAM} and model m. Your team's rate limit is — Tokens per Minute (actual/limit): 9/9."
+
+
+@pytest.mark.parametrize(
+    ("provider", "body", "readings", "owner"),
+    [
+        ("openai", e(ORG, code="rate_limit_exceeded"), (Reading(TOKENS, 10_000, 1_000, None, 60.0),), ("org-Ab1",)),
+        ("groq", e(GROQ_ORG, type="tokens"), (Reading(TOKENS, 100_000, 264, None, 86_400.0),), ("org_01ab",)),
+        ("xai", {"code": "resource-exhausted", "error": XAI}, (Reading(TOKENS, 9, 0, None, 60.0),), (TEAM,)),
+        (
+            "gemini",
+            google(
+                "RESOURCE_EXHAUSTED",
+                violations=[{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "quotaValue": "10"}],
+                metadata={"consumer": "projects/123456789012"},
+            ),
+            (Reading(REQUESTS, 10, 0, None, 60.0),),
+            ("projects/123456789012",),
+        ),
+        (
+            "gemini",
+            google("RESOURCE_EXHAUSTED", violations=[{"quotaId": "GenerateRequestsPerDay", "quotaValue": "20"}]),
+            (),
+            (),
+        ),
+        ("mistral", {"message": "Requests rate limit exceeded", "code": "1300"}, (), ()),
+        ("deepseek", e("Too many requests"), (), ()),
+    ],
+)
+def test_what_a_refusal_says_of_quotas_and_their_owner(
+    provider: str, body: object, readings: tuple[Reading, ...], owner: tuple[str, ...]
+) -> None:
+    failure = says(provider, 429, body)
+    assert (failure.readings, failure.owner) == (readings, owner)
+
+
+def test_headers_inside_a_body_are_read_like_its_own() -> None:
+    """Recorded 2025-12: the quota's headers and the account stand in the body, the reset in epoch milliseconds."""
+    limits = {"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{int(NOW + 30)}000"}
+    inner = {"message": "Rate limit exceeded: free-models-per-min.", "code": 429, "metadata": {"headers": limits}}
+    adapter = Deaf(speech=dialect("openrouter"), clock=lambda: NOW)
+    failure = adapter.classify(429, {}, {"error": inner, "user_id": "user_2tSuIu"})
+    assert (failure.kind, failure.owner) == (Kind.RATE_LIMITED, ("user_2tSuIu",))
+    assert failure.readings == (Reading(REQUESTS, 20, 0, 30.0),)
+    assert failure.retry_after == 30.0
+    assert adapter.classify(429, {"retry-after": "7"}, {"error": inner}).retry_after == 7.0
+
+
+class Deaf(BaseAdapter):
+    """An adapter that sends nothing."""
+
+    async def send(self, call: Call) -> Answer:
+        return Answer(status=None)
+
+
+@pytest.mark.parametrize(
+    ("provider", "headers", "owner"),
+    [
+        ("openai", {"openai-organization": "acme", "openai-project": "proj_1"}, ("acme", "proj_1")),
+        ("openai", {"openai-organization": "acme"}, ("acme", "")),
+        ("openai", {"openai-project": "proj_1"}, ()),
+        ("anthropic", {"anthropic-organization-id": "8f1c"}, ("8f1c", "")),
+        (
+            "anthropic",
+            {"anthropic-organization-id": "8f1c", "anthropic-workspace-id": "wrkspc_1"},
+            ("8f1c", "wrkspc_1"),
+        ),
+        ("anthropic", {"request-id": "req_1"}, ()),
+        ("gemini", {"openai-organization": "acme"}, ()),
+    ],
+)
+def test_who_owns_the_quota_by_the_headers(provider: str, headers: dict[str, str], owner: tuple[str, ...]) -> None:
+    assert Deaf(speech=dialect(provider)).identity(headers) == owner
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("openai", e("Request too large on tokens per min (TPM): Limit 0, Requested 9.", code="rate_limit_exceeded")),
+        ("openai", e("Rate limit reached on input-images per min: Limit 0, Requested 1.", code="rate_limit_exceeded")),
+        ("xai", {"error": "Requests per Minute (actual/limit): 1/0"}),
+        ("gemini", google("RESOURCE_EXHAUSTED", "Quota exceeded for metric: m, limit: 0, model: x")),
+    ],
+)
+def test_a_limit_of_zero_is_not_on_the_plan(provider: str, body: object) -> None:
+    assert says(provider, 429, body).kind is Kind.NOT_ON_PLAN
+
+
+_HEADERS = sorted(
+    {
+        name
+        for each in names()
+        for row in dialect(each).limits.rows
+        for name in (row.limit, row.remaining, row.reset)
+        if name
+    }
+    | {"ratelimit", "ratelimit-policy", "retry-after", "retry-after-ms", "date"}
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(_HEADERS), st.text(alphabet='0123456789.,;="smhd:TZ- GMTlimit\u0661', max_size=60)),
+    st.sampled_from(names()),
+)
+def test_malformed_headers_of_any_dialect_never_raise(headers: dict[str, str], name: str) -> None:
+    adapter = Deaf(speech=dialect(name), clock=lambda: NOW)
+    failure = adapter.classify(429, headers, {"error": {"metadata": {"headers": headers}}})
+    for reading in (*adapter.limits(headers), *failure.readings):
+        assert reading.limit is not None or reading.remaining is not None
+        assert all(value is None or value >= 0 for value in (reading.limit, reading.remaining, reading.reset_s))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def test_every_mistake_of_a_table_is_named() -> None:
         "colour": "red",
         "errors": {
             "codes": ["$.[["],
+            "owners": [{"path": "$.a", "message": "x"}, {"message": "no group"}],
+            "quotas": [{"path": "$.a"}],
             "rules": [
                 {"status": 999, "means": "sad"},
                 {"means": "content"},
@@ -90,6 +92,9 @@ def test_every_mistake_of_a_table_is_named() -> None:
         "no time",
         "a rule is a mapping",
         "apples",
+        "an owner is",
+        "has one group",
+        "limit: quotaValue",
     ):
         assert hint in said, hint
 

@@ -17,6 +17,7 @@ from apikeyrouter.core.classify import classify
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.headers import read_limits
 from apikeyrouter.core.model import Capabilities, Reading, Usage
+from apikeyrouter.core.spoken import carried
 from apikeyrouter.errors import InvalidRequestError
 from apikeyrouter.ports import Answer, Body, Call, Chunk, ChunkStream, Headers, SecretSource
 
@@ -94,8 +95,16 @@ class BaseAdapter:
 
     def classified(self, status: int | None, headers: Headers, body: object, secret: str | None) -> Failure:
         """As `classify`; the key in use is taken out of the provider's sentence wherever it stands."""
+        inner = carried(self.speech.errors.spoken, body)
         return classify(
-            self.speech.errors, status, headers, body, now=self.clock(), readings=self.limits(headers), secret=secret
+            self.speech.errors,
+            status,
+            {**inner, **headers} if inner else headers,
+            body,
+            now=self.clock(),
+            readings=self.limits(headers),
+            carried=self.limits(inner) if inner else (),
+            secret=secret,
         )
 
     def limits(self, headers: Headers) -> tuple[Reading, ...]:

@@ -19,6 +19,7 @@ import yaml
 
 from apikeyrouter.adapters.narrow import items, mapping, text
 from apikeyrouter.adapters.rules import Problems, limit_table, paths, rules
+from apikeyrouter.adapters.spoken_rules import spoken_table
 from apikeyrouter.adapters.usage import UsagePaths, usage_paths
 from apikeyrouter.core.classify import ErrorTable
 from apikeyrouter.core.headers import LimitTable
@@ -26,7 +27,7 @@ from apikeyrouter.errors import InvalidConfigurationError
 
 _HEAD: Final = frozenset({"schema", "name", "date", "sources", "notes", "family", "base_url", "hosts"})
 _WORDS: Final = _HEAD | {"options", "errors", "limits", "usage"}
-_ERROR_WORDS: Final = frozenset({"codes", "messages", "waits", "rules"})
+_ERROR_WORDS: Final = frozenset({"codes", "messages", "waits", "rules", "owners", "quotas", "headers"})
 _SCHEMA: Final = 1
 
 
@@ -107,6 +108,7 @@ def _errors(raw: Mapping[str, object], family: Dialect | None, where: str, probl
         codes=paths(raw.get("codes"), f"{where}.codes", problems) or base.codes,
         messages=paths(raw.get("messages"), f"{where}.messages", problems) or base.messages,
         waits=paths(raw.get("waits"), f"{where}.waits", problems) or base.waits,
+        spoken=spoken_table(raw, where, problems, base.spoken),
     )
 
 

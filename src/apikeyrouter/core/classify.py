@@ -19,6 +19,7 @@ from apikeyrouter.core.jsonpath import Path, find, first
 from apikeyrouter.core.model import Reading
 from apikeyrouter.core.period import ends_at
 from apikeyrouter.core.scrub import scrub, sentence
+from apikeyrouter.core.spoken import NOTHING_SPOKEN, Spoken, SpokenTable, owner, quotas
 
 _MAX_TEXT: Final = 4096
 _MAX_CODE: Final = 64
@@ -55,6 +56,8 @@ HTTP_STATUS: Final[Mapping[int, Kind]] = {
 """What a status means when no rule knows better; other 4xx are the request's fault, other 5xx the server's."""
 
 _MAY_BE_BILLED: Final = frozenset({499, 504})
+_QUOTA: Final = frozenset({Kind.RATE_LIMITED, Kind.SLOW_DOWN, Kind.QUOTA_EXHAUSTED, Kind.TOO_LARGE_FOR_POOL})
+"""Refusals that may state the quota they are about; a limit of 0 among these means: not on this plan."""
 _WAITS: Final = frozenset(
     {
         Kind.RATE_LIMITED,
@@ -114,6 +117,7 @@ class ErrorTable:
     codes: tuple[Path, ...] = ()
     messages: tuple[Path, ...] = ()
     waits: tuple[Path, ...] = ()
+    spoken: SpokenTable = NOTHING_SPOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,15 @@ class _Evidence:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Waits:
+    table: ErrorTable
+    kind: Kind
+    rule: Rule | None
+    readings: tuple[Reading, ...]
+    spoken: tuple[Spoken, ...]
+
+
 def classify(
     table: ErrorTable,
     status: int | None,
@@ -134,24 +147,33 @@ def classify(
     *,
     now: float,
     readings: tuple[Reading, ...] = (),
+    carried: tuple[Reading, ...] = (),
     secret: str | None = None,
 ) -> Failure:
-    """What a refusal means. `body` is parsed JSON or text, `readings` what the same answer's quota headers said.
+    """What a refusal means. `body` is parsed JSON or text, `readings` what the same answer's quota headers said,
+    `carried` what headers inside the body said.
 
     An HTTP 200 that carries an error is read by the status inside it, where there is one.
     """
     evidence = _gather(table, status, headers, body)
     rule = next((rule for rule in table.rules if _holds(rule, evidence)), None)
     kind = rule.means if rule is not None else _by_status(evidence.status)
-    until = _date(rule, evidence.message, now)
+    spoken = quotas(table.spoken, evidence.message, evidence.body) if kind in _QUOTA else ()
+    told = (*carried, *(each.reading for each in spoken))
+    if kind in _QUOTA and any(each.limit == 0 for each in (*readings, *told)):
+        kind, rule = Kind.NOT_ON_PLAN, None
+    until = _date(rule, evidence.message, now)  # until a date nothing is sent, and a level of now would be stale then
+    waits = _Waits(table=table, kind=kind, rule=rule, readings=(*readings, *carried), spoken=spoken)
     return Failure(
         kind=kind,
         status=evidence.status,
         code=_shown_code(rule, evidence.codes),
         message=sentence(evidence.message, secret) or _plain_sentence(evidence.status),
-        retry_after=until - now if until is not None else _wait(table, kind, rule, evidence, readings, now),
+        retry_after=until - now if until is not None else _wait(waits, evidence, now),
         until=until,
         billed=rule.billed if rule is not None else evidence.status in _MAY_BE_BILLED,
+        readings=told if until is None else (),
+        owner=owner(table.spoken, evidence.message, evidence.body),
     )
 
 
@@ -227,25 +249,21 @@ def _plain_sentence(status: int | None) -> str:
     return f"the provider answered {status} without a sentence"
 
 
-def _wait(
-    table: ErrorTable,
-    kind: Kind,
-    rule: Rule | None,
-    seen: _Evidence,
-    readings: tuple[Reading, ...],
-    now: float,
-) -> float | None:
-    """By precedence: retry-after-ms, retry-after, the body, its sentence, the reset of what is used up, the rule."""
-    if kind not in _WAITS:
+def _wait(known: _Waits, seen: _Evidence, now: float) -> float | None:
+    """By precedence: retry-after-ms, retry-after, the body, its sentence (the wait it names, else what its numbers
+    say), the reset of what is used up, the rule."""
+    if known.kind not in _WAITS:
         return None
     stated = retry_after(seen.headers, now)
     if stated is None:
-        stated = _body_wait(table, seen.body, now)
+        stated = _body_wait(known.table, seen.body, now)
     if stated is None:
         stated = _spoken_wait(seen.message)
     if stated is None:
-        stated = max((r.reset_s for r in readings if r.remaining == 0 and r.reset_s is not None), default=None)
-    return stated if stated is not None or rule is None else rule.retry_after
+        stated = max((s for each in known.spoken if (s := each.wait_s) is not None), default=None)
+    if stated is None:
+        stated = max((r.reset_s for r in known.readings if r.remaining == 0 and r.reset_s is not None), default=None)
+    return stated if stated is not None or known.rule is None else known.rule.retry_after
 
 
 def _body_wait(table: ErrorTable, body: object, now: float) -> float | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from apikeyrouter.core.model import Reading
+
 
 class Kind(StrEnum):
     """What happened, as far as the answer tells."""
@@ -79,7 +81,8 @@ class Failure:
     `message` is the provider's sentence, shortened and free of key material. `retry_after` is seconds from receipt;
     `until` an absolute epoch second where the provider names a date (month end, midnight in its zone). `billed` tells
     that the provider may have charged the request although no answer came (timeouts), so the hold is committed.
-    `sent` False: the request never left, so nothing was charged.
+    `sent` False: the request never left, so nothing was charged. `readings` are the quotas that the body states, and
+    `owner` the account it names, beyond what the headers say.
     """
 
     kind: Kind
@@ -90,6 +93,8 @@ class Failure:
     until: float | None = None
     billed: bool = False
     sent: bool = True
+    readings: tuple[Reading, ...] = ()
+    owner: tuple[str, ...] = ()
 
     @property
     def blame(self) -> Blame:
