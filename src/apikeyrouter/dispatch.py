@@ -132,6 +132,8 @@ class Errand:
 
     def settle(self, lease: Lease, answer: Answer | ChunkStream, usage: Usage | None) -> Settlement | None:
         """An attempt succeeded: whoever its provider refused before was refused for a reason of its own."""
+        if usage is not None and self.measure.tier and not usage.service_tier:
+            usage = replace(usage, service_tier=self.measure.tier)
         adapter = self.adapter(lease)
         readings, identity = adapter.limits(answer.headers), adapter.identity(answer.headers)
         done = self.router.settle(lease, usage, readings=readings, identity=identity, first_byte_s=answer.first_byte_s)
@@ -140,8 +142,6 @@ class Errand:
 
     async def failed(self, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
         """Record a failed attempt; returns when another may follow, else raises the error."""
-        if usage is not None and self.measure.tier and not usage.service_tier:
-            usage = replace(usage, service_tier=self.measure.tier)
         late = failure.kind in _JUDGED_LATE
         excused = self._was_hurried(lease, failure)
         adapter = self.adapter(lease)

@@ -119,8 +119,8 @@ class Attempts:
 
     count: int = 0
     provider_faults: int = 0
-    keys: dict[str, int] = field(default_factory=dict)
     billed: int = 0
+    keys: dict[str, int] = field(default_factory=dict)
     pools: dict[str, int] = field(default_factory=dict)
     providers: dict[str, int] = field(default_factory=dict)
     avoid_keys: set[str] = field(default_factory=set)
