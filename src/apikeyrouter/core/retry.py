@@ -114,7 +114,8 @@ class Attempts:
 
     Answers that blame the provider are counted against `attempts`. A refused key leaves the candidates for good and a
     stopped pool until its time, so that those are only bounded by MOST: healthy keys must not stay unused because dead
-    ones came first.
+    ones came first. `billed` are the nano-dollars that attempts may have cost whose outcome nobody knows.
+    `only_key` is the key that may have carried the request out already and will know a repeat.
     """
 
     count: int = 0
@@ -128,6 +129,7 @@ class Attempts:
     avoid_models: set[tuple[str, str]] = field(default_factory=set)
     avoid_providers: set[str] = field(default_factory=set)
     only_provider: str | None = None
+    only_key: str | None = None
     kinds: dict[tuple[str, Kind], set[str]] = field(default_factory=dict)
     failed: list[tuple[str, str, Failure]] = field(default_factory=list)
     last: Failure | None = None
