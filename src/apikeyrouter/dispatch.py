@@ -33,7 +33,7 @@ from apikeyrouter.errors import (
     ProviderError,
     RoutingError,
 )
-from apikeyrouter.once import Once, mark_of, weight_of
+from apikeyrouter.once import Once, mark_for, mark_of, weight_of
 from apikeyrouter.ports import Adapter, Answer, Body, Call, ChunkStream
 from apikeyrouter.reply import FailedAttempt, Reply, RoutingMetadata, error_of, metadata_of
 from apikeyrouter.router import Router
@@ -68,6 +68,7 @@ class Errand:
         self.open_verdicts: list[tuple[Lease, Failure]] = []
         self.paid: str | None = None
         self.last: ProviderError | None = None
+        self.mark = ""
 
     @property
     def left(self) -> float:
@@ -111,7 +112,14 @@ class Errand:
             timeout=max(0.001, self.left),
             request_id=self.request.request_id or lease.decision.id,
             attempt=self.attempts.count + 1,
+            idempotency_key=self.idempotency_key(lease),
         )
+
+    def idempotency_key(self, lease: Lease) -> str:
+        """What marks all attempts of this request as one, for operations that send it; made when first needed."""
+        if not self.mark and self._is_marked(lease):
+            self.mark = mark_for(self.request)
+        return self.mark
 
     def _bounded(self, lease: Lease) -> Body:
         """The body; under a hard limit an answer that the caller left unbounded is bounded by what was held for it."""
@@ -159,7 +167,7 @@ class Errand:
             elsewhere=any(c.deployment.provider != lease.provider for c in lease.decision.roster.candidates),
         )
         more = ""
-        if self._may_be_done(lease, failure):
+        if self._may_be_done(lease, failure) and not self._stays_with(lease):
             step = Next.STOP
             more = f"; it may have been carried out, and '{self.request.operation}' is not to be done twice"
         if step is Next.ANY:
@@ -196,6 +204,18 @@ class Errand:
             return False
         safe = self.adapter(lease).capabilities.custom.get("idempotent")
         return isinstance(safe, frozenset) and self.request.operation not in safe
+
+    def _is_marked(self, lease: Lease) -> bool:
+        """Whether the operation sends an idempotency key, by which its provider knows a repeat."""
+        marked = self.adapter(lease).capabilities.custom.get("marked")
+        return isinstance(marked, frozenset) and self.request.operation in marked
+
+    def _stays_with(self, lease: Lease) -> bool:
+        """A marked request may be repeated by the same key: another account would not know the mark."""
+        if not self._is_marked(lease):
+            return False
+        self.attempts.only_key = lease.key_id
+        return True
 
     def _charge(self, lease: Lease, failure: Failure) -> None:
         """An attempt whose outcome is unknown counts against every max_cost: it may have been billed."""

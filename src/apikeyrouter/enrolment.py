@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final, TypedDict, cast
 
@@ -135,13 +135,12 @@ class Enrolment:
         fingerprint = "" if material is None else self.fingerprint(material)
         key = _key(name, provider, own + pools, options, fingerprint, router.now())
         registry.check_new(key)
+        extra = operation_limits(self.adapters.get(provider))
         limits = tuple(options.get("limits", ()))
         if pool:
-            registry.add_pool(pools[0], limits, key.created_at)
-            for part in pools[1:]:
-                registry.add_pool(part, (), key.created_at)
+            self._join(pools, limits, extra, key.created_at)
         else:
-            registry.own_pool(name, limits, key.created_at)
+            registry.own_pool(name, joined(limits, extra), key.created_at)
         if own:
             registry.own_pool(own[0], caps, key.created_at)
         registry.add_key(key)
@@ -151,6 +150,17 @@ class Enrolment:
             router.secrets[name] = material
         router.note([key.registered])
         return key
+
+    def _join(self, pools: tuple[str, ...], limits: tuple[Limit, ...], extra: tuple[Limit, ...], now: float) -> None:
+        """Declare the pools a key draws from; the last, its account's, has its operations' own limits too."""
+        registry = self.router.registry
+        stated = tuple(limit for limit in registry.pool_limits.get(pools[0], ()) if limit not in extra)
+        registry.add_pool(pools[0], () if limits == stated else limits, now)
+        for part in pools[1:]:
+            registry.add_pool(part, (), now)
+        known = registry.pool_limits[pools[-1]]
+        if joined(known, extra) != known:
+            registry.change_pool(pools[-1], joined(known, extra), now)
 
     def fingerprint(self, material: Secret) -> str:
         """What names a material in this router."""
@@ -280,6 +290,18 @@ def _target(text: str, alias: str) -> tuple[str, str]:
     if not slash or not provider or not model:
         raise InvalidConfigurationError(f"Alias '{alias}' names '{text}'; write it as provider/model.")
     return provider, model
+
+
+def operation_limits(adapter: Adapter | None) -> tuple[Limit, ...]:
+    """Limits that a provider's description states for single operations; every account has them."""
+    stated = adapter.capabilities.custom.get("limits") if adapter is not None else None
+    found = stated.values() if isinstance(stated, Mapping) else ()
+    return tuple(limit for limits in found if isinstance(limits, tuple) for limit in limits)
+
+
+def joined(limits: tuple[Limit, ...], more: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Limits and those of `more` that are not among them."""
+    return (*limits, *(limit for limit in more if limit not in limits))
 
 
 def _adapter(name: str) -> Adapter:

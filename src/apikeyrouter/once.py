@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from apikeyrouter.core.model import Request
 from apikeyrouter.errors import InvalidRequestError, ProviderTimeoutError
 from apikeyrouter.locks import new_lock
 
@@ -136,6 +138,16 @@ async def _answer_of(entry: Entry[T], within: float) -> T | None:
         raise ProviderTimeoutError(
             f"Another request with this request_id is still under way after {within:g} s; ask again for its answer."
         ) from None
+
+
+def mark_for(request: Request) -> str:
+    """What tells a provider that attempts belong to one request: the caller's request id, made one's own by tenant and
+    user where there are any, else 32 random digits."""
+    if request.request_id is None:
+        return secrets.token_hex(16)
+    if request.tenant is None and request.user is None and request.request_id.isascii():
+        return request.request_id
+    return mark_of(request.tenant, request.user, request.request_id).hex()
 
 
 def mark_of(*parts: object) -> bytes:

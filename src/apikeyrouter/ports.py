@@ -39,7 +39,10 @@ class Hook(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One attempt, ready to send. `body` is in the canonical (chat completion) shape; `model` the provider's name."""
+    """One attempt, ready to send. `body` is in the canonical (chat completion) shape; `model` the provider's name.
+
+    `idempotency_key` is the same in all attempts of one request, and in no other's; empty where nobody needs one.
+    """
 
     operation: str
     model: str
@@ -49,6 +52,7 @@ class Call:
     request_id: str
     attempt: int = 1
     headers: Headers = field(default_factory=dict)
+    idempotency_key: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +78,8 @@ class Answer:
 class Chunk:
     """One event of a stream. `data` is canonical; `text` the text it adds; `content` tells whether a caller sees it.
 
-    `usage` comes with the chunk that carries it. A chunk with `failure` is the last one.
+    `usage` comes with the chunk that carries it. A chunk with `failure` is the last one. `raw` are the bytes of what
+    is passed on as it came (an event with its blank line, or a piece of a body); else it is empty.
     """
 
     data: Mapping[str, object] = field(default_factory=dict)
@@ -82,6 +87,7 @@ class Chunk:
     content: bool = False
     usage: Usage | None = None
     failure: Failure | None = None
+    raw: bytes = b""
 
 
 class ChunkStream(Protocol):

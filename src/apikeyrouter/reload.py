@@ -21,7 +21,7 @@ from apikeyrouter.core.policy import Policy
 from apikeyrouter.core.price import Price
 from apikeyrouter.core.rates import Row
 from apikeyrouter.core.window import Limit
-from apikeyrouter.enrolment import Enrolment, KeyOptions
+from apikeyrouter.enrolment import Enrolment, KeyOptions, joined, operation_limits
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.ports import Adapter
 from apikeyrouter.router import Router
@@ -167,8 +167,16 @@ class _Step:
         self.router.registry.refresh_prices()
 
     def pools(self) -> None:
+        extra: dict[str, tuple[Limit, ...]] = {}
+        for entry in self.new.keys.values():
+            if entry.pools:
+                extra[entry.pools[-1]] = joined(extra.get(entry.pools[-1], ()), self._of_operations(entry))
         for name, limits in self.new.pools.items():
-            self._limit(name, limits)
+            self._limit(name, joined(limits, extra.get(name, ())))
+
+    def _of_operations(self, entry: KeyEntry) -> tuple[Limit, ...]:
+        """What the description of a key's provider limits for each account."""
+        return operation_limits(self.enrolment.adapters.get(entry.provider))
 
     def _limit(self, name: str, limits: tuple[Limit, ...]) -> None:
         registry = self.router.registry
@@ -186,7 +194,7 @@ class _Step:
                 self._remove(name)
                 self._limit_own(entry)
                 self.enrolment.enrol(entry.secret, entry.provider, options(entry))
-            elif before != entry:
+            elif before != entry or entry.provider in self.adapters:
                 self._change(key, before, entry)
 
     def _remove(self, name: str) -> None:
@@ -197,8 +205,9 @@ class _Step:
     def _limit_own(self, entry: KeyEntry) -> None:
         """The pool of a key's own, or its caps inside shared ones, as the file has them now."""
         name = f"{entry.id}/caps" if entry.pools else entry.id
-        if name in self.router.registry.pool_limits or entry.limits or not entry.pools:
-            self._limit(name, entry.limits)
+        limits = entry.limits if entry.pools else joined(entry.limits, self._of_operations(entry))
+        if name in self.router.registry.pool_limits or limits or not entry.pools:
+            self._limit(name, limits)
 
     def _change(self, key: Key, before: KeyEntry, entry: KeyEntry) -> None:
         if entry.secret is not None and before.secret != entry.secret:

@@ -136,7 +136,7 @@ class RoutedStream:
             if chunk.failure is not None:
                 return chunk.failure
             self._take(chunk)
-            if chunk.data or chunk.text:
+            if chunk.data or chunk.text or chunk.raw:
                 self._ready.append(chunk)
             if begins(chunk):
                 return None
@@ -152,7 +152,7 @@ class RoutedStream:
             if chunk.failure is not None:
                 await self._broken(chunk.failure)
             self._take(chunk)
-            if chunk.data or chunk.text:
+            if chunk.data or chunk.text or chunk.raw:
                 return chunk
         await self._finish()
         raise StopAsyncIteration

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from apikeyrouter.adapters import DeclarativeAdapter
 from apikeyrouter.core.failure import Kind
 from apikeyrouter.core.model import REQUESTS, TOKENS, Reading, Usage
+from apikeyrouter.core.window import Limit
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.ports import Answer, Call
 from apikeyrouter.testing import AdapterSuite, PlainSecret, RawProvider, Refusal, response
@@ -227,7 +228,7 @@ def test_capabilities_tell_what_may_be_repeated() -> None:
     capabilities = made(operations=operations).capabilities
     assert capabilities.operations == {"get", "send", "safe"}
     assert capabilities.custom["idempotent"] == {"get", "safe"}
-    assert capabilities.custom["limits"] == {"safe": {"rpm": 5}}
+    assert capabilities.custom["limits"] == {"safe": (Limit(of="requests", amount=5, models=("safe",)),)}
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (401, False)])

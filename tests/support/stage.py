@@ -34,14 +34,15 @@ from apikeyrouter.events import (
     Settled,
     StateChanged,
 )
-from apikeyrouter.simulator import Organisation, World, WorldSpec, serve
+from apikeyrouter.simulator import Organisation, SimulatorApp, World, WorldSpec, serve
 from apikeyrouter.testing import ManualClock
 
 T = TypeVar("T")
 Config = dict[str, Any]
 MODEL = "gpt-4o-mini"
 _REASON = re.compile(
-    r"disabled|invalid|does not serve|no operation|lacks|another tenant|failed this request|not_found|rests after"
+    r"disabled|invalid|does not serve|no operation|lacks|another tenant|failed this request|not_found|forbidden"
+    r"|rests after"
 )
 EVENTS = (Acquired, BreakerChanged, BudgetCrossed, Expired, Failed, HookFailed, Refused, Settled, StateChanged)
 
@@ -205,11 +206,15 @@ class Opener:
         *,
         config: Callable[[World, str], Config] = described,
         clock: ManualClock | None = None,
+        app: Callable[[World], SimulatorApp] = SimulatorApp,
         **sections: Any,
     ) -> Stage:
-        """A router for a world. `config` describes it, `sections` add to the description or replace entries of it."""
+        """A router for a world. `config` describes it, `sections` add to the description or replace entries of it.
+
+        `app` serves the world: the simulator, or what a test puts in front of it.
+        """
         world = world if isinstance(world, World) else World(world, clock=clock)
-        url = await self._stack.enter_async_context(serve(world))
+        url = await self._stack.enter_async_context(serve(app(world)))
         whole = config(world, url)
         for name, section in sections.items():
             whole[name] = {**whole.get(name, {}), **section} if isinstance(section, Mapping) else section

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from apikeyrouter.adapters.gemini import GeminiAdapter
     from apikeyrouter.adapters.jsonhttp import HTTPAdapter
     from apikeyrouter.adapters.openai import OpenAIAdapter
+    from apikeyrouter.adapters.signing import Signing, signer
 
 __all__ = [
     "AnthropicAdapter",
@@ -22,7 +23,9 @@ __all__ = [
     "HTTPAdapter",
     "ListStream",
     "OpenAIAdapter",
+    "Signing",
     "build",
+    "signer",
 ]
 
 _HOMES: Final = {
@@ -33,7 +36,9 @@ _HOMES: Final = {
     "HTTPAdapter": "jsonhttp",
     "ListStream": "base",
     "OpenAIAdapter": "openai",
+    "Signing": "signing",
     "build": "factory",
+    "signer": "signing",
 }
 
 

@@ -18,6 +18,8 @@ from apikeyrouter.adapters.settings import WIRE_WORDS, wire_settings
 from apikeyrouter.errors import InvalidConfigurationError
 
 _TEXT: Final = (str,)
+_NO_PROVIDERS: Final = frozenset({"generic", "oauth2"})
+"""Tables that other adapters use."""
 _WORDS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
     "openai": {
         "base_url": _TEXT,
@@ -54,7 +56,7 @@ _AUTHS: Final = {
 
 def known() -> tuple[str, ...]:
     """Every name `adapter:` may have, sorted."""
-    return tuple(sorted({*dialect_names(), "http"} - {"generic"}))
+    return tuple(sorted({*dialect_names(), "http"} - _NO_PROVIDERS))
 
 
 def build(

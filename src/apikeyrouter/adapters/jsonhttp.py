@@ -87,9 +87,13 @@ class HTTPAdapter(BaseAdapter):
             return ListStream(status=None, failure=_refused(error))
         except WireError as broken:
             return ListStream(status=None, failure=broken.failure)
+        return self.follow(call, opened, reader) or await self._refused_stream(call, opened)
+
+    def follow(self, call: Call, opened: Opened, reader: EventReader) -> ChunkStream | None:
+        """The stream that an answer opens, or None where it is something else."""
         if opened.status == 200 and "json" not in opened.headers.get("content-type", ""):
             return EventStream(opened, reader)
-        return await self._refused_stream(call, opened)
+        return None
 
     async def _refused_stream(self, call: Call, opened: Opened) -> ChunkStream:
         """Headers that open no stream: read the rest, which says why."""

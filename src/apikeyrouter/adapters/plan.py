@@ -5,12 +5,13 @@ Every mistake is found at once and named with its place; a plan exists only with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from apikeyrouter.adapters.address import base_url_problem
+from apikeyrouter.adapters.auth import Auth, read_auth
 from apikeyrouter.adapters.dialect import Dialect, dialect
 from apikeyrouter.adapters.dialect import names as dialect_names
 from apikeyrouter.adapters.narrow import items, mapping, text
@@ -22,6 +23,7 @@ from apikeyrouter.core.classify import ErrorTable
 from apikeyrouter.core.headers import LimitTable
 from apikeyrouter.core.jsonpath import Path
 from apikeyrouter.core.model import nano
+from apikeyrouter.core.window import Limit
 from apikeyrouter.errors import InvalidConfigurationError
 
 _WORDS: Final = frozenset(
@@ -30,23 +32,17 @@ _WORDS: Final = frozenset(
     | WIRE_WORDS
 )
 _OPERATION_WORDS: Final = frozenset(
-    {"answer", "body", "content", "cost", "encoding", "headers", "idempotent", "limits", "method", "params", "path"}
+    {"answer", "body", "content", "cost", "counts", "encoding", "headers", "idempotency", "idempotent", "limits"}
+    | {"method", "params", "path", "stream"}
 )
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 _SAFE_TO_REPEAT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _HEADER_SETS: Final = {"ratelimit": "ratelimit-", "x-ratelimit": "x-rate"}
 
-Answers = Literal["json", "text", "none"]
-AuthKind = Literal["header", "query", "bearer", "basic", "none"]
+_SHORT_LIMITS: Final = ("rps", "rpm", "rph", "rpd", "concurrency")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Auth:
-    """How the key travels: `name` is the header, the query parameter or the user of basic authentication."""
-
-    kind: AuthKind = "bearer"
-    name: str = ""
-    prefix: str = ""
+Answers = Literal["json", "text", "bytes", "none"]
+Streams = Literal["", "sse", "bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +58,8 @@ class Operation:
     """One request the provider offers.
 
     `params` None: what is not placed elsewhere goes where the method puts it. `placed` are all placeholders.
+    `idempotency` is the header that marks repeats of one request. `stream` says what router.stream() passes on. What
+    `counts` is charged to quotas when it serves as a probe. `limits` hold for this operation alone.
     """
 
     name: str
@@ -75,8 +73,10 @@ class Operation:
     content: Path = ()
     cost: Cost = Cost()
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    limits: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-
+    limits: tuple[Limit, ...] = ()
+    idempotency: str = ""
+    stream: Streams = ""
+    counts: bool = True
     placed: frozenset[str] = frozenset()
 
 
@@ -100,7 +100,9 @@ def read_plan(raw: Mapping[str, object], where: str) -> Plan:
     cost = _cost(raw.get("cost"), f"{where}.cost", problems)
     plan = Plan(
         base_url=_base_url(raw, where, problems),
-        auth=_auth(raw.get("auth", {"bearer": True}), f"{where}.auth", problems),
+        auth=read_auth(
+            raw.get("auth", {"bearer": True}), f"{where}.auth", problems, allow_http=raw.get("allow_http") is True
+        ),
         operations=_operations(raw.get("operations"), cost, f"{where}.operations", problems),
         headers=_headers(raw.get("headers"), f"{where}.headers", problems),
         health=text(raw.get("health")) or None,
@@ -122,22 +124,6 @@ def _base_url(raw: Mapping[str, object], where: str, problems: Problems) -> str:
     if problem is not None:
         problems.add(where, problem)
     return url
-
-
-def _auth(raw: object, where: str, problems: Problems) -> Auth:
-    given = mapping(raw)
-    kinds: tuple[AuthKind, ...] = ("header", "query", "bearer", "basic", "none")
-    chosen = [kind for kind in kinds if kind in given]
-    if len(chosen) != 1:
-        problems.add(
-            where, "write one of {header: X-Api-Key}, {query: key}, {bearer: true}, {basic: user}, {none: true}"
-        )
-        return Auth()
-    problems.unknown(where, given, frozenset({chosen[0], "prefix"}))
-    name = text(given[chosen[0]])
-    if chosen[0] in ("header", "query", "basic") and (not name.isascii() or not name.isprintable() or not name):
-        problems.add(where, f"{chosen[0]} needs a name of plain characters")
-    return Auth(kind=chosen[0], name=name, prefix=text(given.get("prefix")))
 
 
 def _operations(raw: object, cost: Cost, where: str, problems: Problems) -> Mapping[str, Operation]:
@@ -170,19 +156,57 @@ def _operation(name: str, given: Mapping[str, object], cost: Cost, where: str, p
         content=(path(given["content"], f"{where}.content", problems) or ()) if "content" in given else (),
         cost=_cost(given["cost"], f"{where}.cost", problems) if "cost" in given else cost,
         headers=headers,
-        limits=mapping(given.get("limits")),
+        limits=_limits_of(given.get("limits"), name, f"{where}.limits", problems),
+        idempotency=_idempotency(given, where, problems),
+        stream=cast(Streams, _choice(given, "stream", ("", "sse", "bytes"), where, problems)),
+        counts=given.get("counts", True) is True,
     )
 
 
+def _idempotency(given: Mapping[str, object], where: str, problems: Problems) -> str:
+    name = text(given.get("idempotency"))
+    if "idempotency" in given and not (name.isascii() and name.isprintable() and name and " " not in name):
+        problems.add(where, "idempotency needs the name of a header, like Idempotency-Key")
+        return ""
+    return name
+
+
+def _limits_of(raw: object, operation: str, where: str, problems: Problems) -> tuple[Limit, ...]:
+    """Limits of one operation: `{rpm: 5}`, or a list in the long form. Keys compete for operations as for models."""
+    short = mapping(raw)
+    found = [_short_limit(name, amount, where, problems) for name, amount in short.items()]
+    found += [_made(Limit, mapping(one), f"{where}[{at}]", problems) for at, one in enumerate(items(raw))]
+    if raw is not None and not isinstance(raw, Mapping | list):
+        problems.add(where, "write {rpm: 5}, or a list such as [{of: requests, amount: 5, per: minute}]")
+    return tuple(replace(limit, models=(operation,)) for limit in found if limit is not None)
+
+
+def _short_limit(name: str, amount: object, where: str, problems: Problems) -> Limit | None:
+    if name not in _SHORT_LIMITS:
+        problems.add(where, f"'{name}' is no limit of an operation; use {', '.join(_SHORT_LIMITS)}, or the long form")
+        return None
+    return _made(getattr(Limit, name), {"amount": amount}, where, problems)
+
+
+def _made(make: Callable[..., Limit], words: Mapping[str, object], where: str, problems: Problems) -> Limit | None:
+    try:
+        return make(**words)
+    except InvalidConfigurationError as error:
+        problems.add(where, error.message)
+    except TypeError:
+        problems.add(where, "this is no limit; write {of: requests, amount: 5, per: minute}")
+    return None
+
+
 def _answers(given: Mapping[str, object], where: str, problems: Problems) -> Answers:
-    chosen = _choice(given, "answer", ("json", "text", "none"), where, problems)
-    return "text" if chosen == "text" else "none" if chosen == "none" else "json"
+    return cast(Answers, _choice(given, "answer", ("json", "text", "bytes", "none"), where, problems))
 
 
 def _choice(given: Mapping[str, object], word: str, allowed: tuple[str, ...], where: str, problems: Problems) -> str:
     chosen = given.get(word, allowed[0])
     if chosen not in allowed:
-        problems.add(where, f"{word} is {chosen!r}; use one of {', '.join(allowed)}")
+        problems.add(where, f"{word} is {chosen!r}; use one of {', '.join(filter(None, allowed))}")
+        return allowed[0]
     return text(chosen)
 
 

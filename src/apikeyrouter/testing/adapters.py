@@ -55,7 +55,7 @@ class AdapterSuite:
     """Class attributes describe one adapter and the words of its provider; see the module's docstring.
 
     `events` is a whole event stream with `text` and `usage` in it (empty: the adapter does not stream); `stream_error`
-    is an event that reports an overload after a 200.
+    is an event that reports an overload after a 200. `key_is_sent` False: the key buys or signs instead of travelling.
     """
 
     operation: str = "chat"
@@ -68,6 +68,7 @@ class AdapterSuite:
     stream_error: bytes = b""
     refusals: Sequence[Refusal] = ()
     key_in_url: bool = False
+    key_is_sent: bool = True
 
     @abstractmethod
     def make(self, base_url: str) -> Adapter:
@@ -127,7 +128,7 @@ class AdapterSuite:
     async def test_the_key_travels_where_it_should(self) -> None:
         _, requests = await self._told([response(self.answer)])
         assert len(requests) == 1
-        assert KEY in requests[0].head
+        assert (KEY in requests[0].head) == self.key_is_sent
         assert (KEY in requests[0].target) == self.key_in_url
         assert KEY.encode() not in requests[0].body
 
