@@ -178,6 +178,7 @@ class TestByToken(AdapterSuite):
     text = {"found": 1}  # noqa: RUF012
     usage = Usage()
     key_is_sent = False
+    patience_s = 0.5
     refusals = (
         Refusal(Kind.RATE_LIMITED, 429, b"{}", {"retry-after": "7"}, retry_after=7.0),
         Refusal(Kind.UNAUTHENTICATED, 401, b"{}"),
