@@ -12,7 +12,7 @@ from rig import MODEL, Rig, ask
 from apikeyrouter.core.explain import scored
 from apikeyrouter.core.window import Limit
 
-TOLD = re.compile(r"(\S+) lost by (\S+) on (\S+)(?:; with (.*) it would have won)?\.")
+TOLD = re.compile(r"a: (\d\.\d\d)\. (\S+) lost by (\S+) on (\S+)(?:; with (.*) it would have won)?\.")
 
 
 def two(cheap: int, dear: int, objective: object = None, *, used: int = 0) -> tuple[Rig, str]:
@@ -37,7 +37,7 @@ def test_the_lower_price_is_enough_and_necessary(cheap: int, cut: int) -> None:
     percent = int(found[1])
     enough, less = int(dear * (1 - (percent + 1) / 100)), int(dear * (1 - (percent - 2) / 100)) + 1
     assert two(cheap, max(1, enough), "cost")[0].router.acquire(ask(800, 200)).decision.key == "b"
-    assert two(cheap, less, "cost")[1].startswith("b lost by")
+    assert " b lost by" in two(cheap, less, "cost")[1]
 
 
 def test_the_headroom_is_enough_and_necessary() -> None:
@@ -58,8 +58,18 @@ def test_what_it_lost_on_is_named_with_the_number() -> None:
     rows = scored(decision)
     told = TOLD.fullmatch(text)
     assert told is not None, text
-    assert (told[1], told[3]) == ("b", "cost")
-    assert float(told[2]) == pytest.approx(rows[1].score - rows[0].score, abs=0.006)
+    assert (told[2], told[4]) == ("b", "cost")
+    assert float(told[1]) == pytest.approx(rows[0].score, abs=0.006)
+    assert float(told[3]) == pytest.approx(rows[1].score - rows[0].score, abs=0.006)
+
+
+def test_a_loser_is_told_in_one_sentence_with_every_change_that_would_do() -> None:
+    """The winner with its score, the runner-up with its gap, and what would have been enough."""
+    _, text = two(100, 103, {"cost": 0.3, "capacity": 0.7}, used=30_000)
+    assert (
+        text
+        == "a: 0.30. b lost by 0.01 on cost; with +25,752 tokens of headroom or a 5 % lower price it would have won."
+    )
 
 
 def test_no_change_is_promised_where_none_is_enough() -> None:
@@ -69,7 +79,7 @@ def test_no_change_is_promised_where_none_is_enough() -> None:
     rig.price("3", provider="q")
     rig.key("a", provider="p", models=[MODEL])
     rig.key("b", provider="q", models=[MODEL])
-    assert str(rig.router.acquire(ask(800, 200)).decision).splitlines()[-1] == "  b lost by 1.00 on cost."
+    assert str(rig.router.acquire(ask(800, 200)).decision).splitlines()[-1] == "  a: 0.00. b lost by 1.00 on cost."
 
 
 def test_the_terms_told_are_those_of_the_decision_and_not_of_later() -> None:

@@ -16,6 +16,7 @@ from apikeyrouter.core.decision import Decision, Rejection
 from apikeyrouter.core.explain import SHOWN, rejections, scored, sentence
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.key import Trigger
+from apikeyrouter.core.price import Price
 from apikeyrouter.core.window import NEVER, Limit
 from apikeyrouter.errors import RoutingError
 
@@ -61,6 +62,16 @@ def test_every_key_is_named_with_its_number() -> None:
         r"loser lost by 0\.\d\d on cost; with a 67 % lower price it would have won",
     ):
         assert re.search(told, text), f"{told}\n{text}"
+
+
+def test_a_price_is_told_with_its_source_and_its_date() -> None:
+    rig = Rig()
+    rig.prices.override("p", MODEL, Price.of(MODEL, input="1", output="1", source="a list 1.0", date="2026-11-01"))
+    rig.key("k")
+    assert "  price of m by a list 1.0, in force since 2026-11-01." in str(rig.router.acquire(ask(100)).decision)
+    rig.prices.override("p", MODEL, Price.of(MODEL, input="2", output="2", source="configuration"))
+    rig.registry.refresh_prices()
+    assert "  price of m by configuration." in str(rig.router.acquire(ask(100)).decision)
 
 
 def test_scores_are_told_in_parts_that_add_up() -> None:

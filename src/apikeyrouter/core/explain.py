@@ -69,6 +69,7 @@ def _lines(d: Decision) -> Iterator[str]:
     else:
         yield _won(d, rows)
     yield f"  {_need(d)}; objective {d.objective.name} {_weights(d)}; looked at {d.drawn:,} of {d.total:,}."
+    yield from _price(d)
     yield from _rules(d)
     for row in rows[1:SHOWN]:
         yield f"  {row.key}: score {row.score:.3f}, {row.score - rows[0].score:+.3f} behind ({_parts(row)})."
@@ -87,6 +88,14 @@ def _lines(d: Decision) -> Iterator[str]:
     change = _what_would_change(d, rows)
     if change:
         yield f"  {change}"
+
+
+def _price(d: Decision) -> Iterator[str]:
+    """Whose price it is by which the chosen one is held, and of when."""
+    price = d.chosen.deployment.price if d.chosen is not None and d.cost is not None else None
+    if price is not None:
+        since = f", in force since {price.date}" if price.date else ""
+        yield f"  price of {price.id} by {price.source}{since}."
 
 
 def _rules(d: Decision) -> Iterator[str]:
@@ -188,7 +197,7 @@ def _what_would_change(d: Decision, rows: list[Scored]) -> str:
     if d.chosen is not None and len(rows) > 1:
         by_key = {(p.candidate.key.id, p.candidate.deployment.name): p for p in parts(d)}
         best, other = (by_key[r.key, f"{r.provider}/{r.model}"] for r in rows[:2])
-        return verdict(d, best, other)
+        return f"{rows[0].key}: {rows[0].score:.2f}. {verdict(d, best, other)}"
     nearest = min(d.shortfalls, key=lambda pair: pair[1].wait_s, default=None)
     if nearest is None or nearest[1].wait_s == NEVER:
         return ""
