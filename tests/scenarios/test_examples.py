@@ -16,6 +16,8 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if not path.
 SAYS = {
     "acquire_settle.py": "rate_limited, blamed on the pool, again in 20.0 s",
     "generic_http.py": "geo-2  $0.0005",
+    "http_search.py": "budget provider:search has $0 left",
+    "http_sms.py": "sent by sms-2 for $0.0005 after 3 attempts",
     "quickstart.py": "looked at 3 of 3",
     "streaming.py": "broke the stream (server_error) after 64 characters",
     "sync.py": "20 replies by ['a1', 'a2']",
