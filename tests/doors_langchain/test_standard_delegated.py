@@ -26,11 +26,11 @@ class TestOpenAIPool(_Delegated):
 
 
 class TestAnthropicPool(_Delegated):
-    pool, name, other, json_mode = "anthropic", CLAUDE, "claude-sonnet-4-5", False
+    pool, name, other = "anthropic", CLAUDE, "claude-sonnet-4-5"
 
 
 class TestMixedPool(_Delegated):
-    pool, json_mode = "mixed", False
+    pool = "mixed"
 
 
 class TestUnit(ChatModelUnitTests):

@@ -23,11 +23,11 @@ class TestNativeOpenAI(_Native):
 
 
 class TestNativeAnthropic(_Native):
-    pool, name, other, json_mode = "anthropic", CLAUDE, "claude-sonnet-4-5", False
+    pool, name, other = "anthropic", CLAUDE, "claude-sonnet-4-5"
 
 
 class TestNativeMixed(_Native):
-    pool, name, json_mode = "mixed", "either", False
+    pool, name = "mixed", "either"
 
 
 class TestNativeUnit(ChatModelUnitTests):

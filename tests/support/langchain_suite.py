@@ -26,7 +26,6 @@ class PoolSuite(ChatModelIntegrationTests):
     pool = "openai"
     name = OPENAI
     other = "gpt-4o"
-    json_mode = True
     audio = False
     sim: Sim
     routers: list[ApiKeyRouter]
@@ -58,7 +57,7 @@ class PoolSuite(ChatModelIntegrationTests):
 
     @property
     def supports_json_mode(self) -> bool:
-        return self.json_mode
+        return True
 
     @property
     def supports_image_inputs(self) -> bool:

@@ -19,16 +19,17 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.measure import IMAGE_TOKENS, MESSAGE_TOKENS, REPLY_TOKENS, Measure
-from apikeyrouter.core.model import NO_TAGS, Request, Usage
+from apikeyrouter.core.model import NO_TAGS, Request, Usage, dollars
 from apikeyrouter.dispatch import Errand
-from apikeyrouter.errors import ProviderError, QuotaExhaustedError
+from apikeyrouter.errors import ApiKeyRouterError, ProviderError, QuotaExhaustedError
 from apikeyrouter.intake import dollars_of, timeout_of
 from apikeyrouter.langchain.bindings import ToolSet
-from apikeyrouter.langchain.errors import in_langchain, spoken
+from apikeyrouter.langchain.errors import spoken
+from apikeyrouter.langchain.inward import GATEWAY, OURS, failed_in
 from apikeyrouter.langchain.listening import Ear, failure_of, loop_is_gone
 from apikeyrouter.langchain.options import RoutingOptions
 from apikeyrouter.ports import Answer
-from apikeyrouter.reply import FailedAttempt, RoutingMetadata, metadata_of, tried_by
+from apikeyrouter.reply import FailedAttempt, tried_by
 
 if TYPE_CHECKING:
     from apikeyrouter.langchain.delegated import DelegatedLine
@@ -41,6 +42,8 @@ MOST_GONE: Final = 100
 
 class Journey:
     """The attempts of one call."""
+
+    __slots__ = ("_cost", "_gone", "_last", "_lease", "ear", "errand", "lease", "line", "router", "usage")
 
     def __init__(
         self,
@@ -56,15 +59,41 @@ class Journey:
         self.ear = Ear()
         self.usage: UsageMetadata | None = None
         self.lease: Lease | None = None
-        self.metadata: RoutingMetadata
+        self._lease: Lease | None = None
+        self._cost: int | None = None
         self._gone = 0
         self._last: BaseException | None = None
-        with in_langchain():
+        try:
             timeout = timeout_of(options.timeout, self.router.settings.timeout_s)
-            wait = options.wait is not False
             asked = _request(line, params, options)
-            weight = _measure(messages, params)
-            self.errand = Errand(self.router.dispatcher, asked, {}, weight, timeout, wait=wait)
+        except ApiKeyRouterError as error:
+            raise spoken(error) from error.__cause__
+        weight = _measure(messages, params)
+        self.errand = Errand(self.router.dispatcher, asked, {}, weight, timeout, wait=options.wait is not False)
+
+    def told(self) -> dict[str, Any]:
+        """How the answer came about, for `generation_info`; the cost is known when the lease has been settled."""
+        lease, attempts = self._lease, self.errand.attempts
+        assert lease is not None
+        decision = lease.decision
+        return {
+            OURS: {
+                "key": lease.key_id,
+                "provider": lease.provider,
+                "model": lease.model,
+                "cost": self.cost,
+                "decision_id": decision.id,
+                "attempts": attempts.count + 1,
+                "failed": failed_in(self.failures) if attempts.failed else [],
+                "waited_s": decision.waited_s,
+            },
+            GATEWAY: {"model": lease.model, "provider": lease.provider, "decision_id": decision.id},
+        }
+
+    @property
+    def cost(self) -> str | None:
+        """Dollars, once the lease has been settled; None before, and where the price is unknown."""
+        return None if self._cost is None else str(dollars(self._cost))
 
     @property
     def failures(self) -> Iterable[FailedAttempt]:
@@ -76,8 +105,10 @@ class Journey:
 
     async def take(self) -> BaseChatModel:
         """The model of the next attempt."""
-        with in_langchain():
+        try:
             return self._taken(await self._next())
+        except ApiKeyRouterError as error:
+            raise spoken(error) from error.__cause__
 
     async def _next(self) -> Lease:
         try:
@@ -87,15 +118,19 @@ class Journey:
 
     def take_now(self) -> BaseChatModel:
         """The same, blocking this thread where there is something to wait for."""
-        with in_langchain():
+        try:
             return self._taken(self._at_once() or self.router.sync.wait_for(self._next()))
+        except ApiKeyRouterError as error:
+            raise spoken(error) from error.__cause__
 
     def _at_once(self) -> Lease | None:
         """A lease without crossing to another thread, where nobody waits and there is room."""
         errand = self.errand
-        rooms = errand.dispatcher.rooms.rooms
-        if errand.attempts.count or any(room.line.size for room in rooms.values()):
+        if errand.attempts.count:
             return None
+        for room in errand.dispatcher.rooms.rooms.values():
+            if room.line.size:
+                return None
         try:
             return errand.router.acquire(
                 errand.request, measure=errand.measure, timeout_s=errand.left, quiet=errand.wait
@@ -106,11 +141,10 @@ class Journey:
             return None
 
     def _taken(self, lease: Lease) -> BaseChatModel:
-        self.lease = lease
-        self.ear.headers = {}
+        self.lease = self._lease = lease
+        self.ear.hear(None)
         self.usage = None
         self.errand.dispatcher.retry_budget(lease.provider).earn()
-        self.metadata = metadata_of(self.errand.attempts, lease, None)
         return self.line.deployments[lease.key_id].model
 
     # -- ending -----------------------------------------------------------------------------------------------------
@@ -133,9 +167,9 @@ class Journey:
         lease, self.lease = self.lease, None
         if lease is None:
             return
-        usage = usage_in(self.usage)
-        done = self.errand.settle(lease, Answer(status=200, headers=self.ear.headers), usage)
-        self.metadata = metadata_of(self.errand.attempts, lease, None if done is None else done.cost)
+        headers = self.ear.headers(self.errand.adapter(lease))
+        done = self.errand.settle(lease, Answer(status=200, headers=headers), usage_in(self.usage))
+        self._cost = None if done is None else done.cost
 
     def broke(self, error: BaseException) -> None:
         """A stream ended after its first chunk: closed by its reader, or broken."""
@@ -167,17 +201,18 @@ class Journey:
         assert lease is not None
         if isinstance(error, StopIteration | StopAsyncIteration):
             empty = Failure(kind=Kind.EMPTY, message="the stream ended without content", billed=True)
-            return lease, empty, self.ear.headers
+            return lease, empty, self.ear.headers(self.errand.adapter(lease))
         if self._gone < MOST_GONE and loop_is_gone(error):
             self._gone += 1
             self.router.release(lease)
             return None
-        found = failure_of(error, self.errand.adapter(lease)) if isinstance(error, Exception) else None
+        adapter = self.errand.adapter(lease)
+        found = failure_of(error, adapter) if isinstance(error, Exception) else None
         if found is None:
             self.errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
             self.errand.judge_all()
             raise error
-        return lease, found[0], found[1] or self.ear.headers
+        return lease, found[0], found[1] or self.ear.headers(adapter)
 
     async def _note(self, error: BaseException, lease: Lease, failure: Failure, headers: Mapping[str, str]) -> None:
         self._last = error

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel, LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from apikeyrouter.core.decision import Decision
@@ -26,15 +27,18 @@ from apikeyrouter.facade import ApiKeyRouter
 from apikeyrouter.langchain.bindings import WISH, ToolSet, Wish
 from apikeyrouter.langchain.delegated import DelegatedLine
 from apikeyrouter.langchain.deployments import Keys, Models, deployments_of, enrol, made_of
+from apikeyrouter.langchain.entries import RoutedChatModel
 from apikeyrouter.langchain.native import NativeLine
-from apikeyrouter.langchain.options import PLACE, RoutingOptions, taken, taken_from
-from apikeyrouter.langchain.profiles import meet, native_profile
+from apikeyrouter.langchain.options import PLACE, RoutingOptions, taken_from
+from apikeyrouter.langchain.profiles import common, meet, native_profile
 from apikeyrouter.langchain.tools import Method, Tool, asked_of, choice_of, parsed, told_of, tools_of
 
 OURS = "apikeyrouter"
+_UNSAID = (None,) * 5
+_NOT_TOLD = frozenset({PLACE, "tools", WISH})
 
 
-class ChatApiKeyRouter(BaseChatModel):
+class ChatApiKeyRouter(RoutedChatModel):
     """Chat model over every key of a router.
 
     Setup:
@@ -97,8 +101,11 @@ class ChatApiKeyRouter(BaseChatModel):
     request_tags: dict[str, str] | None = None
     max_cost: Any = None
     routing: RoutingOptions | None = Field(default=None, exclude=True, repr=False)
-    affinity: Literal["none", "thread"] = "thread"
     _line: NativeLine | DelegatedLine | None = PrivateAttr(default=None)
+    _alike: BaseChatModel | None = PrivateAttr(default=None)
+    """A model that stands for the pool where all are of one kind: what asks a model for its type means them."""
+    _told: LangSmithParams | None = PrivateAttr(default=None)
+    """What that one says of itself in traces, where a call says nothing else."""
 
     def model_post_init(self, context: Any, /) -> None:
         """Make the pool's models fit, and known to the router."""
@@ -109,6 +116,9 @@ class ChatApiKeyRouter(BaseChatModel):
         self.router = self.router or ApiKeyRouter(log=False)
         enrol(self.router.enrolment, self.deployments)
         self._line = DelegatedLine(self.router, self.deployments)
+        if len({type(one.model) for one in self.deployments}) == 1:
+            self._alike = self.deployments[0].model
+            self._told = self._alike._get_ls_params()
         if not self.model:
             names = {one.name for one in self.deployments}
             self.model = names.pop() if len(names) == 1 else "pool"
@@ -174,17 +184,11 @@ class ChatApiKeyRouter(BaseChatModel):
             self._line = NativeLine(self.engine)
         return self._line
 
-    def _alike(self) -> BaseChatModel | None:
-        """A model that stands for the pool where all are of one kind: what asks a model for its type means them."""
-        kinds = {type(one.model) for one in self.deployments}
-        return cast(BaseChatModel, self.deployments[0].model) if len(kinds) == 1 else None
-
     # -- what LangChain asks ----------------------------------------------------------------------------------------
 
     @property
     def _llm_type(self) -> str:
-        alike = self._alike()
-        return OURS if alike is None else str(alike._llm_type)
+        return OURS if self._alike is None else str(self._alike._llm_type)
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -202,9 +206,11 @@ class ChatApiKeyRouter(BaseChatModel):
         return ["apikeyrouter", "langchain"]
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        alike = self._alike()
-        if alike is not None:
-            return alike._get_ls_params(stop=stop, **kwargs)
+        if self._alike is not None:
+            said = {name: value for name, value in kwargs.items() if name not in _NOT_TOLD}
+            if self._told is None or said or stop:
+                return self._alike._get_ls_params(stop=stop, **said)
+            return cast(LangSmithParams, dict(self._told))
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = OURS
         return params
@@ -216,7 +222,7 @@ class ChatApiKeyRouter(BaseChatModel):
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         kwargs.pop(PLACE, None)
-        params: dict[str, Any] = super()._get_invocation_params(stop=stop, **kwargs)
+        params = {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
         tools = kwargs.get("tools")
         if tools:
             params["tools"] = tools.shown if isinstance(tools, ToolSet) else tools_of(tools)
@@ -239,14 +245,14 @@ class ChatApiKeyRouter(BaseChatModel):
 
     def _options(self, kwargs: dict[str, Any]) -> RoutingOptions:
         """The call's options over the model's own, taken out of the call's arguments."""
-        own = RoutingOptions(
-            objective=self.objective,
-            tenant=self.tenant,
-            tags=self.request_tags,
-            max_cost=self.max_cost,
-            timeout=self.timeout,
-        )
-        return taken_from(kwargs).over(self.routing or RoutingOptions()).over(own)
+        found = taken_from(kwargs)
+        if self.routing is not None:
+            found = found.over(self.routing)
+        said = (self.objective, self.tenant, self.request_tags, self.max_cost, self.timeout)
+        if said == _UNSAID:
+            return found
+        names = ("objective", "tenant", "tags", "max_cost", "timeout")
+        return found.over(RoutingOptions(**dict(zip(names, said, strict=True))))
 
     def _generate(
         self,
@@ -290,72 +296,6 @@ class ChatApiKeyRouter(BaseChatModel):
             async for chunk in chunks:
                 yield chunk
 
-    # -- doors of a call: here alone the configuration can be seen ----------------------------------------------------
-
-    def _routed(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The call's arguments with its routing options gathered into one."""
-        options = taken(kwargs, config, affine=self.affinity == "thread")
-        return {**kwargs, PLACE: options}
-
-    def invoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """See BaseChatModel."""
-        return super().invoke(input, config, stop=stop, **self._routed(config, kwargs))
-
-    async def ainvoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """See BaseChatModel."""
-        return await super().ainvoke(input, config, stop=stop, **self._routed(config, kwargs))
-
-    def stream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> Iterator[AIMessageChunk]:
-        """See BaseChatModel."""
-        yield from super().stream(input, config, stop=stop, **self._routed(config, kwargs))
-
-    async def astream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[AIMessageChunk]:
-        """See BaseChatModel. Closing the iterator settles at once, not at the loop's leisure."""
-        chunks = super().astream(input, config, stop=stop, **self._routed(config, kwargs))
-        async with aclosing(cast("Any", chunks)) as open_chunks:
-            async for chunk in open_chunks:
-                yield chunk
-
-    def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """See BaseChatModel."""
-        if kwargs.get("version") == "v3":
-            kwargs = self._routed(config, kwargs)
-        return super().stream_events(input, config, **kwargs)
-
-    def astream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """See BaseChatModel."""
-        if kwargs.get("version") == "v3":
-            kwargs = self._routed(config, kwargs)
-        return super().astream_events(input, config, **kwargs)
-
     # -- tools and answers --------------------------------------------------------------------------------------------
 
     def bind_tools(
@@ -388,12 +328,21 @@ class ChatApiKeyRouter(BaseChatModel):
     ) -> Runnable[LanguageModelInput, dict[str, Any] | Any]:
         """The model answering in a schema: a pydantic class, a TypedDict, or a JSON schema.
 
-        "function_calling" works with every provider; "json_schema" and "json_mode" where the provider has them. Without
-        `method` a pool of other integrations' models leaves it to each of them.
+        "function_calling" works with every provider, "json_schema" where the provider has it; "json_mode" becomes
+        "json_schema" where one has no such mode. Without `method` a pool of models leaves it to each of them.
         """
         if self.deployments:
             said = {name: value for name, value in (("method", method), ("strict", strict)) if value is not None}
             wish = {WISH: Wish(schema, {**said, **kwargs}), **told_of(schema, method, strict)}
             return parsed(self.bind(**wish), schema, include_raw=include_raw)
-        asked = asked_of(schema, method or "function_calling", strict=strict)
+        asked = asked_of(schema, self._spoken_by_all(method or "function_calling"), strict=strict)
         return parsed(self.bind(**asked, **kwargs), schema, include_raw=include_raw)
+
+    def _spoken_by_all(self, method: Method) -> Method:
+        features = None if method != "json_mode" or self.router is None else common(self.router)
+        return method if features is None or "json_mode" in features else "json_schema"
+
+
+_METHODS: tuple[Any, ...] = (ChatApiKeyRouter._generate, ChatApiKeyRouter._agenerate)
+for _method in _METHODS:
+    _method.__signature__ = signature(_method)  # LangChain asks in every call, and asking anew is slow

@@ -20,7 +20,6 @@ from apikeyrouter.core.model import Among
 from apikeyrouter.langchain.attempts import Journey
 from apikeyrouter.langchain.bindings import WISH, ToolSet, Wish
 from apikeyrouter.langchain.deployments import ChatDeployment
-from apikeyrouter.langchain.inward import GATEWAY, OURS, gateway, routing
 from apikeyrouter.langchain.listening import listening
 from apikeyrouter.langchain.options import RoutingOptions
 from apikeyrouter.langchain.retries import Manager, atell, tell
@@ -174,8 +173,7 @@ def _marked_result(result: ChatResult, journey: Journey) -> ChatResult:
 
 
 def _marked(made: Any, journey: Journey) -> Any:
-    """How it came about, said once: merging chunks joins what is said twice."""
-    metadata = journey.metadata
-    made.message.response_metadata = {**made.message.response_metadata, OURS: routing(metadata)}
-    made.generation_info = {**(made.generation_info or {}), GATEWAY: gateway(metadata)}
+    """How it came about, said once: merging chunks joins what is said twice. Core moves it into the message."""
+    told = journey.told()
+    made.generation_info = told if made.generation_info is None else {**made.generation_info, **told}
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from apikeyrouter.adapters.narrow import integer, mapping, mappings, text
 from apikeyrouter.core.model import Usage
-from apikeyrouter.reply import RoutingMetadata
+from apikeyrouter.reply import FailedAttempt, RoutingMetadata
 
 GATEWAY: Final = "lc_gateway_metadata"
 """Where langchain-core's tracer looks for who really served (langchain_core.utils._gateway, since 1.6)."""
@@ -58,11 +58,14 @@ def routing(metadata: RoutingMetadata) -> dict[str, Any]:
         "cost": None if metadata.cost is None else str(metadata.cost),
         "decision_id": metadata.decision_id,
         "attempts": metadata.attempts,
-        "failed": [
-            {"key": f.key, "provider": f.provider, "kind": str(f.kind), "status": f.status} for f in metadata.failed
-        ],
+        "failed": failed_in(metadata.failed),
         "waited_s": metadata.waited_s,
     }
+
+
+def failed_in(attempts: Iterable[FailedAttempt]) -> list[dict[str, Any]]:
+    """Failed attempts as plain data."""
+    return [{"key": f.key, "provider": f.provider, "kind": str(f.kind), "status": f.status} for f in attempts]
 
 
 def gateway(metadata: RoutingMetadata) -> dict[str, str]:

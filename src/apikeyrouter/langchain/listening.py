@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
@@ -65,6 +64,9 @@ _SENDERS: Final = frozenset(
     {"openai", "anthropic", "groq", "google", "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp"}
 )
 _DEEPEST: Final = 5
+_NOTHING: Final[Mapping[str, str]] = {}
+_ALWAYS: Final = ("date", "ratelimit", "ratelimit-policy", "retry-after", "retry-after-ms")
+"""Headers that have a meaning in every dialect."""
 
 
 class Listening(BaseAdapter):
@@ -74,6 +76,10 @@ class Listening(BaseAdapter):
         super().__init__(speech=speech)
         told = frozenset({"rate_limit"}) if speech.limits.rows else NO_NAMES
         self.capabilities = Capabilities(operations=frozenset({"chat", "embeddings"}), features=told)
+        rows = speech.limits.rows
+        names = {name for row in rows for name in (row.limit, row.remaining, row.reset, row.unless) if name}
+        names.update(_ALWAYS, self.owner_headers)
+        self.wanted = {name.encode("latin-1"): name for name in names}
 
     @classmethod
     @cache
@@ -92,32 +98,51 @@ class Listening(BaseAdapter):
 
 
 class Ear:
-    """The headers of the last response of one attempt, names in lower case."""
+    """The headers of the last response of one attempt; read when the attempt has ended, if at all."""
 
-    __slots__ = ("headers",)
+    __slots__ = ("_raw",)
 
     def __init__(self) -> None:
-        self.headers: Mapping[str, str] = {}
+        self._raw: Any = None
+
+    def hear(self, headers: Any) -> None:
+        """Headers came; None for an attempt that begins."""
+        self._raw = headers
+
+    def headers(self, adapter: Adapter) -> Mapping[str, str]:
+        """Those that this adapter reads, names in lower case. Of twenty headers five mean something."""
+        if self._raw is None:
+            return _NOTHING
+        wanted = adapter.wanted if isinstance(adapter, Listening) else None
+        if wanted is None:
+            return {name.lower(): value for name, value in self._raw.items()}
+        raw = getattr(self._raw, "raw", ())
+        return {name: value.decode("latin-1") for key, value in raw if (name := wanted.get(key.lower())) is not None}
 
 
 _EAR: ContextVar[Ear | None] = ContextVar("apikeyrouter_ear", default=None)
 
 
-@contextmanager
-def listening(ear: Ear) -> Iterator[None]:
+class listening:  # noqa: N801  (reads as what it does: `with listening(ear):`)
     """Have the responses of this context told to `ear`."""
-    before = _EAR.get()
-    _EAR.set(ear)  # set back rather than reset: a generator may be closed in another context than it was begun in
-    try:
-        yield
-    finally:
-        _EAR.set(before)
+
+    __slots__ = ("_before", "_ear")
+
+    def __init__(self, ear: Ear) -> None:
+        self._ear = ear
+
+    def __enter__(self) -> None:
+        self._before = _EAR.get()
+        _EAR.set(self._ear)
+
+    def __exit__(self, *_: object) -> None:
+        _EAR.set(self._before)  # rather than reset: a generator may be closed in another context than it was begun in
 
 
 def _heard(response: Any) -> None:
     ear = _EAR.get()
     if ear is not None:
-        ear.headers = {name.lower(): value for name, value in response.headers.items()}
+        ear.hear(response.headers)
 
 
 async def _aheard(response: Any) -> None:

@@ -20,7 +20,7 @@ from apikeyrouter.langchain.attempts import Journey
 from apikeyrouter.langchain.bindings import ToolSet
 from apikeyrouter.langchain.delegated import DelegatedLine
 from apikeyrouter.langchain.deployments import Models, deployments_of, enrol
-from apikeyrouter.langchain.inward import OURS, routing
+from apikeyrouter.langchain.inward import OURS
 from apikeyrouter.langchain.listening import listening
 from apikeyrouter.langchain.options import RoutingOptions, taken
 
@@ -82,5 +82,5 @@ def _settled(journey: Journey, response: Any) -> Any:
     message = next((one for one in reversed(found) if isinstance(one, AIMessage)), None)
     journey.settle(ChatResult(generations=[ChatGeneration(message=message)] if message is not None else []))
     if message is not None:
-        message.response_metadata = {**message.response_metadata, OURS: routing(journey.metadata)}
+        message.response_metadata = {**message.response_metadata, OURS: journey.told()[OURS]}
     return response

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 
 from apikeyrouter.errors import InvalidRequestError
 from apikeyrouter.intake import RouteOptions
@@ -52,6 +53,8 @@ class RoutingOptions:
             raise InvalidRequestError(
                 f"{where} is a {type(given).__name__}; write a mapping such as {{'tenant': 'x'}}."
             )
+        if not given:
+            return NOTHING
         unknown = [str(name)[:40] for name in given if name not in NAMES]
         if unknown:
             raise InvalidRequestError(f"{where} has no option '{unknown[0]}'; it takes {', '.join(sorted(NAMES))}.")
@@ -77,18 +80,19 @@ NOTHING: Final = RoutingOptions()
 _BODY_TOO: Final = frozenset({"user"})
 """Also a field of a chat body, so that as a call's own keyword argument it means that."""
 _OWN: Final = NAMES - _BODY_TOO
+_EMPTY: Final[Mapping[str, Any]] = {}
 
 
 def taken(kwargs: dict[str, Any], config: RunnableConfig | None, *, affine: bool) -> RoutingOptions:
     """The options of one call, taken out of its keyword arguments."""
     found = taken_from(kwargs)
-    settings = (config or {}).get("configurable") or {}
+    settings = _part(config, "configurable")
     if PLACE in settings:
         found = found.over(RoutingOptions.of(settings[PLACE], f"configurable['{PLACE}']"))
     context = _context()
     if context is not None:
         found = found.over(RoutingOptions.of(context, f"the context's {PLACE}"))
-    metadata = (config or {}).get("metadata") or {}
+    metadata = _part(config, "metadata")
     if PLACE in metadata:
         found = found.over(RoutingOptions.of(metadata[PLACE], f"metadata['{PLACE}']"))
     if affine and "thread_id" in settings:
@@ -98,9 +102,20 @@ def taken(kwargs: dict[str, Any], config: RunnableConfig | None, *, affine: bool
 
 def taken_from(kwargs: dict[str, Any]) -> RoutingOptions:
     """The options among keyword arguments, taken out of them."""
+    if not kwargs:
+        return NOTHING
     found = RoutingOptions.of(kwargs.pop(PLACE, None), f"the argument '{PLACE}'")
     own = {name: kwargs.pop(name) for name in _OWN & kwargs.keys()}
     return RoutingOptions.of(own, "the call").over(found) if own else found
+
+
+def _part(config: RunnableConfig | None, name: Literal["configurable", "metadata"]) -> Mapping[str, Any]:
+    """A part of the call's configuration, or else of the run around it: a graph's node need not pass it on."""
+    found = None if config is None else config.get(name)
+    if found is None:
+        around = var_child_runnable_config.get()
+        found = None if around is None else around.get(name)
+    return found or _EMPTY
 
 
 def _context() -> object:

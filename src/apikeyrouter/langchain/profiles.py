@@ -12,12 +12,15 @@ _FEATURES: Final = {"tools": "tool_calling", "json_schema": "structured_output",
 
 def native_profile(router: ApiKeyRouter) -> dict[str, Any] | None:
     """What every provider that has keys can do; None before there is any."""
+    found = common(router)
+    return None if found is None else {name: feature in found for feature, name in _FEATURES.items()}
+
+
+def common(router: ApiKeyRouter) -> frozenset[str] | None:
+    """Features that every provider with keys has; None before there is any."""
     providers = {key.provider for key in router.list_keys()}
     found = [router.adapters[name].capabilities.features for name in providers]
-    if not found:
-        return None
-    common = frozenset.intersection(*found)
-    return {name: feature in common for feature, name in _FEATURES.items()}
+    return frozenset.intersection(*found) if found else None
 
 
 def meet(profiles: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | None:
