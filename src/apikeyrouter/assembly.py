@@ -42,7 +42,7 @@ def from_config(cls: type[ApiKeyRouter], source: Source, **overrides: object) ->
     }
     arguments["objective"] = Objective.of(arguments["objective"])
     if arguments.get("prices") is None:
-        arguments["prices"] = book = prices.load()
+        arguments["prices"] = book = prices.load(local=prices.file_of(config.settings.price_list))
         prices.warm(book)
     if not isinstance(arguments["prices"], PriceBook):
         raise InvalidConfigurationError("`prices` is not a PriceBook; apikeyrouter.prices.load() gives one.")

@@ -13,12 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from apikeyrouter import prices
 from apikeyrouter.config import Config, KeyEntry, PriceEntry, load
 from apikeyrouter.config.money import price
 from apikeyrouter.config.providers import build, price_name
 from apikeyrouter.core.key import Key, Trigger
 from apikeyrouter.core.policy import Policy
-from apikeyrouter.core.price import Price
+from apikeyrouter.core.price import Price, PriceBook
 from apikeyrouter.core.rates import Row
 from apikeyrouter.core.window import Limit
 from apikeyrouter.enrolment import Enrolment, KeyOptions, joined, operation_limits
@@ -113,6 +114,7 @@ class _Step:
         }
         self.change = _difference(old, new)
         self.policies_changed = "policies" not in fixed and old.policies != new.policies
+        self.lists: PriceBook | None = None
 
     # -- what may fail ----------------------------------------------------------------------------------------------
 
@@ -135,6 +137,9 @@ class _Step:
                 problems.append(f"keys.{name}: its material is registered by hand as key '{owner}'; keep one of them")
         if problems:
             raise InvalidConfigurationError("; ".join(problems), problems=tuple(problems))
+        named = self.new.settings.price_list
+        if "prices" not in self.fixed and "settings" not in self.fixed and (named or self.old.settings.price_list):
+            self.lists = prices.load(local=prices.file_of(named))  # the file may say something else than it did
 
     def policies(self, in_force: Iterable[Policy]) -> tuple[Policy, ...]:
         """The file's policies, and those that were made by hand."""
@@ -154,9 +159,11 @@ class _Step:
             self.router.registry.remove_provider(name)
 
     def prices(self) -> None:
-        if not self.adapters and _priced(self.old) == _priced(self.new):
-            return
         book = self.router.registry.prices
+        if self.lists is not None:
+            book.adopt(self.lists)
+        elif not self.adapters and _priced(self.old) == _priced(self.new):
+            return
         book.withdraw(BY_HAND)
         names = {n: price_name(entry, self.enrolment.adapters[n]) for n, entry in self.new.providers.items()}
         for provider, glob in _free(self.new):

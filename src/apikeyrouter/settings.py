@@ -31,12 +31,14 @@ class Settings:
     """What can be configured about routing itself; seconds and tokens.
 
     A model whose price nobody knows is refused where a hard limit on cost applies (`unknown_price` "refuse"), or let
-    through uncounted ("allow"), or held and charged at `assumed_price` ("assume").
+    through uncounted ("allow"), or held and charged at `assumed_price` ("assume"). `price_list` is a file written by
+    `prices.refresh`, read beside the shipped list.
     """
 
     timeout_s: float = 60.0
     default_max_output: int | None = None
     explain_keep: int = 10_000
+    price_list: str = ""
     unknown_price: str = "refuse"
     assumed_price: Price | None = None
     retry: RetrySettings = field(default_factory=RetrySettings)

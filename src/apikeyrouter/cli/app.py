@@ -218,3 +218,20 @@ def rehearse_policies(
         from apikeyrouter.cli.found import read
 
         out.show(*verb.dry_run(read(config), read(other), traffic))
+
+
+prices = typer.Typer(help="Bring price lists up to date.", no_args_is_help=True)
+app.add_typer(prices, name="prices")
+
+
+@prices.command("refresh")
+def refresh_prices(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("prices.json"),
+    provider: Annotated[Optional[list[str]], typer.Option(help="Only this provider; may be repeated.")] = None,  # noqa: UP045
+    as_json: Json = False,
+) -> None:
+    """Write a dated price list from the installed ones, and tell what changed."""
+    with output(as_json) as out:
+        from apikeyrouter.cli import prices as verb
+
+        out.show(*verb.refresh(path, provider or ()))

@@ -21,8 +21,8 @@ _OBJECTIVE: Final = "{cost: 0.6, reliability: 0.4}"
 _FAILOVER: Final = ("never", "same_provider", "any")
 _SETTINGS: Final = (
     "assumed_price", "attempts", "attempts_per_key", "attempts_per_provider", "backoff", "default_max_output",
-    "explain_keep", "failover", "log_level", "longest_backoff", "metrics", "retry_floor", "retry_share", "timeout",
-    "unknown_price",
+    "explain_keep", "failover", "log_level", "longest_backoff", "metrics", "price_list", "retry_floor", "retry_share",
+    "timeout", "unknown_price",
 )  # fmt: skip
 _AUDIT: Final = tuple(field.name for field in fields(AuditEntry))
 RETENTION: Final = ("decisions", "requests", "transitions", "snapshots")
@@ -82,6 +82,7 @@ def read_settings(reader: Reader, node: Node | None) -> Settings:
         unknown_price=reader.choice(given.get("unknown_price"), UNKNOWN_PRICES, base.unknown_price),
         assumed_price=_assumed(reader, given),
         explain_keep=reader.whole(given.get("explain_keep"), base.explain_keep, least=1),
+        price_list=reader.text(given.get("price_list"), "prices.json"),
         retry=RetrySettings(
             attempts=reader.whole(given.get("attempts"), retry.attempts, least=1),
             per_key=reader.whole(given.get("attempts_per_key"), retry.per_key, least=1),

@@ -202,6 +202,11 @@ class PriceBook:
         self._overrides.insert(0, (provider, model.lower(), price))
         self._cache.clear()
 
+    def adopt(self, other: PriceBook) -> None:
+        """Read the lists of another book from now on; what was set by hand stays."""
+        self._shelves, self._witnesses = list(other._shelves), list(other._witnesses)
+        self._cache.clear()
+
     def withdraw(self, source: str) -> None:
         """Drop the prices that were set by hand under `source`."""
         self._overrides = [each for each in self._overrides if each[2].source != source]

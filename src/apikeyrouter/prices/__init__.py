@@ -16,10 +16,11 @@ from threading import Lock, Thread
 from typing import Final
 
 from apikeyrouter.core.price import PriceBook, Shelf
+from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.prices import genai_list, listfile, litellm_list
 from apikeyrouter.prices.listfile import PriceList
 
-__all__ = ["SHIPPED", "PriceList", "load", "refresh", "shipped", "warm"]
+__all__ = ["SHIPPED", "PriceList", "file_of", "load", "refresh", "shipped", "warm"]
 
 SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices" / "list.json"
 
@@ -42,6 +43,15 @@ def load(*, local: Path | None = None, installed: bool = True, today: date | Non
         shelves.insert(0 if refreshed.date >= own.date else len(shelves), refreshed)
     witnesses = [partial(_litellm, found)] if installed and (found := litellm_list.find()) else []
     return PriceBook(shelves, witnesses)
+
+
+def file_of(name: str) -> Path | None:
+    """The price list a configuration names. Raises InvalidConfigurationError where there is none."""
+    if name and not Path(name).exists():
+        raise InvalidConfigurationError(
+            f"The price list {name} is not there; `apikeyrouter prices refresh {name}` writes it."
+        )
+    return Path(name) if name else None
 
 
 @lru_cache(maxsize=2)
