@@ -36,7 +36,7 @@ from apikeyrouter.errors import (
 from apikeyrouter.once import Once, mark_for, mark_of, weight_of
 from apikeyrouter.ports import Adapter, Answer, Body, Call, ChunkStream
 from apikeyrouter.reply import FailedAttempt, Reply, RoutingMetadata, error_of, metadata_of
-from apikeyrouter.router import Router
+from apikeyrouter.router import LEASE_GRACE_S, Router
 from apikeyrouter.waiting import WaitingRooms
 
 if TYPE_CHECKING:
@@ -113,7 +113,13 @@ class Errand:
             request_id=self.request.request_id or lease.decision.id,
             attempt=self.attempts.count + 1,
             idempotency_key=self.idempotency_key(lease),
+            stream_s=self.router.settings.stream_s,
         )
+
+    def goes_on(self, lease: Lease) -> None:
+        """A stream's content has begun: its lease lasts as long as the stream may."""
+        until = self.router.now() + self.router.settings.stream_s + LEASE_GRACE_S
+        lease.deadline = max(lease.deadline, until)
 
     def idempotency_key(self, lease: Lease) -> str:
         """What marks all attempts of this request as one, for operations that send it; made when first needed."""

@@ -41,6 +41,7 @@ class Hook(Protocol):
 class Call:
     """One attempt, ready to send. `body` is in the canonical (chat completion) shape; `model` the provider's name.
 
+    `timeout` is seconds for a whole answer, or until a stream's content begins, which may then last `stream_s`.
     `idempotency_key` is the same in all attempts of one request, and in no other's; empty where nobody needs one.
     """
 
@@ -53,6 +54,7 @@ class Call:
     attempt: int = 1
     headers: Headers = field(default_factory=dict)
     idempotency_key: str = ""
+    stream_s: float = 600.0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -30,12 +30,15 @@ class SystemClock:
 class Settings:
     """What can be configured about routing itself; seconds and tokens.
 
+    `timeout_s` is for a whole answer, or until a stream's content begins; from then on it may last `stream_s`.
+
     A model whose price nobody knows is refused where a hard limit on cost applies (`unknown_price` "refuse"), or let
     through uncounted ("allow"), or held and charged at `assumed_price` ("assume"). `price_list` is a file written by
     `prices.refresh`, read beside the shipped list.
     """
 
     timeout_s: float = 60.0
+    stream_s: float = 600.0
     default_max_output: int | None = None
     explain_keep: int = 10_000
     price_list: str = ""

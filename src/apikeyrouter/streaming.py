@@ -105,6 +105,7 @@ class RoutedStream:
             failure = inner.failure or await self._to_first_content(inner)
             if failure is None:
                 self._started = True
+                self._errand.goes_on(lease)
                 self.metadata = metadata_of(self._errand.attempts, lease, None)
                 return
             self._forget()

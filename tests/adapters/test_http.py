@@ -8,7 +8,7 @@ import gzip
 import pytest
 
 from apikeyrouter.adapters.address import checked_base_url, is_loopback
-from apikeyrouter.adapters.http import Incoming, Outgoing, Wire
+from apikeyrouter.adapters.http import Incoming, Outgoing, Wire, WireError
 from apikeyrouter.core.failure import Kind
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.testing import HANG, RawProvider, chunked, response
@@ -57,13 +57,28 @@ async def test_broken_compression_is_malformed(encoding: str) -> None:
         await wire.aclose()
 
 
-async def test_a_server_that_goes_quiet_is_late_by_the_read_timeout() -> None:
+async def test_a_server_that_goes_quiet_is_late_by_the_deadline() -> None:
     async with RawProvider([chunked(b"x", ends=False), HANG]) as provider:
-        wire = Wire(provider.base_url, read_s=0.05)
-        incoming = await fetched(provider, wire)
+        wire = Wire(provider.base_url, read_s=0.01)
+        incoming = await fetched(provider, wire, timeout=0.1)
         assert incoming.failure is not None
         assert incoming.failure.kind is Kind.TIMEOUT
         assert incoming.failure.billed
+        await wire.aclose()
+
+
+async def test_a_stream_that_has_begun_outlasts_the_timeout_but_not_its_silence() -> None:
+    async with RawProvider([chunked(b"x", ends=False), HANG]) as provider:
+        wire = Wire(provider.base_url, read_s=0.3)
+        opened = await wire.open(get(f"{provider.base_url}/x"), 0.1, 60.0)
+        assert await opened.read() == b"x"
+        opened.begun()
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(WireError) as broken:
+            await opened.read()
+        assert asyncio.get_running_loop().time() - started >= 0.29
+        assert broken.value.failure.kind is Kind.TIMEOUT
+        await opened.aclose()
         await wire.aclose()
 
 

@@ -230,6 +230,22 @@ async def test_a_stream_that_stops_talking_meets_its_deadline(opened: Opener) ->
     assert stage.router.get_state_summary().open_leases == 0
 
 
+async def test_a_stream_that_goes_on_outlasts_the_timeout_and_its_lease_does_too(opened: Opener) -> None:
+    clock = ManualClock()
+    stage = await opened(WorldSpec(organisations=WORLD, latency=Latency(per_token_s=1.0)), clock=clock, budgets=BUDGET)
+    got: list[str] = []
+
+    async def listen() -> None:
+        async for chunk in stage.router.stream(chat("Go on", output=120, max_tokens=400), timeout=10):
+            got.append(chunk.text)
+            stage.router.get_state_summary()  # which expires what is due
+
+    await stage.while_time_passes(listen(), step=1.0)
+    assert len("".join(got)) >= 4 * 120
+    (settled,) = stage.of(Settled)
+    assert settled.output_tokens == 120
+
+
 async def test_quota_headers_of_a_stream_are_believed(opened: Opener) -> None:
     clock = ManualClock()
     world = (Organisation(id="org-a", keys=("a1",), limits=limits(rpm=600, tpm=4_000, start=0.5)),)

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import cache
+from math import inf
 from typing import Final, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,7 +27,8 @@ from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.ports import Headers
 
 CONNECT_S: Final = 10.0
-READ_S: Final = 30.0
+READ_S: Final = 60.0
+"""Silence within a stream that has begun. Before that nothing is odd about it: a model that thinks says nothing."""
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _LIMITS: Final = httpx.Limits(max_connections=1000, max_keepalive_connections=200, keepalive_expiry=30.0)
 _DRAIN_S: Final = 0.05
@@ -79,22 +81,51 @@ class WireError(Exception):
 class Opened:
     """An answer whose body is still coming, decoded as it is read."""
 
-    __slots__ = ("_body", "_deadline", "_inflate", "_left", "_response", "first_byte_s", "headers", "status")
+    __slots__ = (
+        "_body",
+        "_deadline",
+        "_goes_on",
+        "_inflate",
+        "_left",
+        "_response",
+        "_silence_s",
+        "first_byte_s",
+        "headers",
+        "status",
+    )
 
-    def __init__(self, response: httpx.Response, *, deadline: float, first_byte_s: float, limit: int) -> None:
+    def __init__(
+        self,
+        response: httpx.Response,
+        *,
+        deadline: float,
+        goes_on: tuple[float, float],
+        first_byte_s: float,
+        limit: int,
+    ) -> None:
         self.status = response.status_code
         self.headers = _plain_headers(response)
         self.first_byte_s = first_byte_s
         self._response = response
         self._body: AsyncIterator[bytes] = _body_of(response)
         self._deadline = deadline
+        self._goes_on: tuple[float, float] | None = goes_on
+        self._silence_s = inf
         self._left = limit
         self._inflate = _inflater(self.headers.get("content-encoding", ""))
 
+    def begun(self) -> None:
+        """The content of a stream has begun: it may take longer now, but not be silent for long. Idempotent."""
+        if self._goes_on is not None:
+            seconds, self._silence_s = self._goes_on
+            self._deadline = asyncio.get_running_loop().time() + seconds
+            self._goes_on = None
+
     async def read(self) -> bytes:
         """The next decoded bytes, b"" at the end. Raises WireError."""
+        until = min(self._deadline, asyncio.get_running_loop().time() + self._silence_s)
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(until):
                 return await self._next()
         except TimeoutError:
             raise WireError(_late()) from None
@@ -147,8 +178,9 @@ class Opened:
 class Wire:
     """Connections to one provider, one pool for each event loop.
 
-    `timeout` of a request is its total in seconds; connecting has a bound of its own a hair below it, so that a connect
-    that never ends is told from a request that left. `transport` replaces the network (tests, recorded traffic).
+    `timeout` of a request is its total in seconds (of a stream, until its content begins); connecting has a bound of
+    its own a hair below it, so that a connect that never ends is told from a request that left. A stream that has begun
+    may be silent for `read_s`. `transport` replaces the network (tests, recorded traffic).
     """
 
     def __init__(
@@ -185,8 +217,11 @@ class Wire:
             await opened.aclose()
         return Incoming(status=opened.status, headers=opened.headers, content=content, first_byte_s=opened.first_byte_s)
 
-    async def open(self, request: Outgoing, timeout: float) -> Opened:
-        """The answer as soon as its headers are there. Raises WireError; the caller closes what it gets."""
+    async def open(self, request: Outgoing, timeout: float, stream_s: float = 0.0) -> Opened:
+        """The answer as soon as its headers are there. Raises WireError; the caller closes what it gets.
+
+        Once it is `begun()`, it may go on for `stream_s`.
+        """
         outgoing = self._request(request, timeout)
         deadline = asyncio.get_running_loop().time() + timeout
         start = time.perf_counter()
@@ -199,12 +234,18 @@ class Wire:
         except httpx.TransportError as error:
             raise WireError(_failure(error, sent=not isinstance(error, _NOT_SENT))) from None
         first_byte_s = time.perf_counter() - start
-        return Opened(response, deadline=deadline, first_byte_s=first_byte_s, limit=self._limit)
+        return Opened(
+            response,
+            deadline=deadline,
+            goes_on=(stream_s, self._read_s),
+            first_byte_s=first_byte_s,
+            limit=self._limit,
+        )
 
     def _request(self, request: Outgoing, timeout: float) -> httpx.Request:
         connect = min(self._connect_s, timeout * 0.98)
-        read = min(self._read_s, timeout)
-        extensions = {"timeout": {"connect": connect, "read": read, "write": read, "pool": connect}}
+        # Reading has no bound of its own here: the deadline ends it, and a stream that goes on outlasts `timeout`.
+        extensions = {"timeout": {"connect": connect, "read": None, "write": timeout, "pool": connect}}
         url = self._urls.get(request.url)
         if url is None:
             url = self._url(request)

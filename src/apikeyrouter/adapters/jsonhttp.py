@@ -82,7 +82,7 @@ class HTTPAdapter(BaseAdapter):
             reader = self.events(call)
             if reader is None:
                 return await super().stream(call)
-            opened = await self.wire.open(self.prepare(call, streaming=True), call.timeout)
+            opened = await self.wire.open(self.prepare(call, streaming=True), call.timeout, call.stream_s)
         except InvalidRequestError as error:
             return ListStream(status=None, failure=_refused(error))
         except WireError as broken:
@@ -207,6 +207,8 @@ class EventStream:
             self._fail(Failure(kind=Kind.MALFORMED, message=message, billed=True))
             return
         self._take(events)
+        if any(chunk.content or chunk.text for chunk in self._ready):
+            self._opened.begun()
         if self._over:
             await self._opened.drain()
             await self._opened.aclose()

@@ -79,6 +79,7 @@ class PassingStream:
             await self.aclose()
             return Chunk(failure=broken.failure)
         if data:
+            self._opened.begun()
             usage, self._usage, self._over = self._usage, None, False
             return Chunk(content=True, usage=usage, raw=data)
         empty = self._over is None

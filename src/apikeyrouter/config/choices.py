@@ -22,7 +22,7 @@ _FAILOVER: Final = ("never", "same_provider", "any")
 _SETTINGS: Final = (
     "assumed_price", "attempts", "attempts_per_key", "attempts_per_provider", "backoff", "default_max_output",
     "explain_keep", "failover", "log_level", "longest_backoff", "metrics", "price_list", "retry_floor", "retry_share",
-    "timeout", "unknown_price",
+    "stream_timeout", "timeout", "unknown_price",
 )  # fmt: skip
 _AUDIT: Final = tuple(field.name for field in fields(AuditEntry))
 RETENTION: Final = ("decisions", "requests", "transitions", "snapshots")
@@ -76,6 +76,7 @@ def read_settings(reader: Reader, node: Node | None) -> Settings:
     failover = reader.choice(given.get("failover"), _FAILOVER, retry.failover)
     return Settings(
         timeout_s=reader.seconds(given.get("timeout"), base.timeout_s),
+        stream_s=reader.seconds(given.get("stream_timeout"), base.stream_s),
         default_max_output=reader.whole(given["default_max_output"], least=1)
         if "default_max_output" in given
         else None,

@@ -199,7 +199,9 @@ class Ledger:
         gone = []
         while self.expiries and self.expiries[0][0] <= now:
             lease = heappop(self.expiries)[2]
-            if lease.state is OPEN:
+            if lease.state is OPEN and lease.deadline > now:
+                heappush(self.expiries, (lease.deadline, lease.seq, lease))
+            elif lease.state is OPEN:
                 self.settle(lease, None, None, now, EXPIRED)
                 gone.append(lease)
         return gone
