@@ -8,10 +8,12 @@ keys of a provider, and no success there, blames the provider. A stream may chan
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
+from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease, Settlement
 from apikeyrouter.core.model import OUTPUT, Request, Usage
@@ -27,6 +29,7 @@ from apikeyrouter.core.retry import (
 )
 from apikeyrouter.core.tokens import Measure
 from apikeyrouter.errors import (
+    BudgetExceededError,
     ConfigurationError,
     InvalidRequestError,
     MissingConfigurationError,
@@ -92,6 +95,25 @@ class Errand:
         return lease
 
     async def _acquire(self) -> Lease:
+        try:
+            return await self._ask()
+        except BudgetExceededError as refused:
+            if not await self._counted(refused):
+                raise
+            return await self._ask()
+
+    async def _counted(self, refused: BudgetExceededError) -> bool:
+        """Whether the body's tokens are now known exactly, where the most they could be was too dear."""
+        d = refused.decision
+        if not isinstance(d, Decision) or not self.body or self.request.input_tokens is not None:
+            return False
+        from apikeyrouter.tokenizer import count  # only for those who would be refused
+
+        models = {candidate.deployment.model for candidate in d.roster.candidates}
+        self.request.input_tokens = await asyncio.to_thread(count, models, self.request.operation, self.body)
+        return self.request.input_tokens is not None
+
+    async def _ask(self) -> Lease:
         attempts = self.attempts if self.attempts.count else None
         if self.wait:
             return await self.dispatcher.rooms.here().acquire(self.request, self.measure, attempts, self.deadline)
