@@ -243,6 +243,7 @@ class _Step:
             filed = {budget.name for budget in (*old.budgets, *new.budgets)}
             others = tuple(budget for budget in router.budgets.budgets if budget.name not in filed)
             router.budgets.replace((*others, *new.budgets), self.now)
+            router.ledger.enter_budgets(self.now)
             router.asking.budgets_changed()
         for name in old.aliases.keys() - new.aliases.keys():
             router.registry.aliases.pop(name, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -153,6 +154,35 @@ def test_budgets_keep_what_is_spent(router: ApiKeyRouter) -> None:
     assert (status.limit, status.spent) == (Decimal("0.7"), Decimal("0.75"))
     with pytest.raises(BudgetExceededError):
         router.acquire(REQUEST)
+
+
+NEW_BUDGETS: list[dict[str, dict[str, object]]] = [
+    {"d": {"scope": "global", "limit": 1}, "m": {"scope": "model:gpt-4o-mini", "limit": "0.00001"}},
+    {"d": {"scope": "global", "limit": "0.00001"}},
+    {"other": {"scope": "global", "limit": "0.00001"}},
+    {"t": {"scope": "tenant:*", "limit": "0.00001"}, "d": {"scope": "global", "limit": 1, "mode": "soft"}},
+]
+
+
+@pytest.mark.parametrize("before", [{}, BASE["budgets"]], ids=["none before", "one before"])
+@pytest.mark.parametrize("budgets", NEW_BUDGETS, ids=["another", "smaller", "renamed", "of a tenant"])
+def test_what_is_in_flight_counts_in_budgets_that_come(
+    before: dict[str, object], budgets: dict[str, dict[str, object]]
+) -> None:
+    """A reload in mid-flight must not let the new limit be spent beside what was promised before."""
+    router = ApiKeyRouter.from_config({**BASE, "budgets": before}, environ={}, clock=StillClock())
+    cost = router.preview(REQUEST).cost
+    assert cost == 7_500
+    leases = [router.acquire(dataclasses.replace(REQUEST, tenant="t")) for _ in range(2)]
+    reload(router, {**BASE, "budgets": budgets}, environ={})
+    with pytest.raises(BudgetExceededError):
+        router.acquire(dataclasses.replace(REQUEST, tenant="t"))
+    for lease in leases:
+        router.settle(lease, Usage(input_tokens=10, output_tokens=10))
+    for status in router.budget_status():
+        assert (status.held, status.spent) == (0, Decimal("0.000015"))
+    with pytest.raises(BudgetExceededError):
+        router.acquire(dataclasses.replace(REQUEST, tenant="t"))
 
 
 def test_what_was_made_by_hand_stays() -> None:

@@ -148,6 +148,17 @@ class TestPaths:
         assert [node.key for node in candidate(tree, **names)] == keys
         assert candidate(tree, **names) is candidate(tree, **names)
 
+    @pytest.mark.parametrize("model", ["gpt-4o", "GPT-4O", "Gpt-4o"])
+    def test_a_model_is_the_same_however_it_is_spelt(self, model: str) -> None:
+        """Prices are found, and some providers answer, whatever the case: it must not buy another budget."""
+        for scope in ("model:gpt-4o", "model:GPT-4o", "model:gpt-*"):
+            tree = BudgetTree([Budget(scope=scope, limit=1)])
+            nodes = tree.candidate_path(provider="p", pools=(), key="k", model=model, now=NOON)
+            assert [node.key for node in nodes] == [scope]
+        each = BudgetTree([Budget(scope="model:*", limit=1)])
+        (node,) = each.candidate_path(provider="p", pools=(), key="k", model=model, now=NOON)
+        assert node.key == "model:gpt-4o"
+
     def test_a_star_opens_one_counter_each_and_a_glob_shares_one(self) -> None:
         tree = BudgetTree([Budget(scope="tenant:*", limit=1), Budget(scope="model:gpt*", limit=1)])
         assert asked(tree, tenant="a")[0] is not asked(tree, tenant="b")[0]

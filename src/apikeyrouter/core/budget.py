@@ -97,11 +97,11 @@ class BudgetTree:
         return path
 
     def candidate_path(self, *, provider: str, pools: tuple[str, ...], key: str, model: str, now: float) -> Path:
-        """The counters a candidate adds: of its provider, pools, key and model."""
+        """The counters a candidate adds: of its provider, pools, key and model, however the model is spelt."""
         cache_key = (provider, pools, key, model, None)
         path = self._paths.get(cache_key)
         if path is None:
-            named: list[tuple[str, str | None]] = [("provider", provider), ("key", key), ("model", model)]
+            named: list[tuple[str, str | None]] = [("provider", provider), ("key", key), ("model", model.lower())]
             named += [("pool", pool) for pool in pools]
             path = self._remember(cache_key, named, now)
         return path
@@ -112,7 +112,7 @@ class BudgetTree:
             for kind, subject in named
             if subject is not None
             for budget in self._by_kind.get(kind, ())
-            if covers(budget.subject, subject)
+            if covers(budget.subject.lower() if kind == "model" else budget.subject, subject)
         ]
         if len(self._paths) >= MAX_PATHS:
             self._paths.clear()

@@ -141,6 +141,26 @@ class Ledger:
             heapify(self.expiries)
         return lease
 
+    def enter_budgets(self, now: float) -> None:
+        """Other budgets were declared: hold what is in flight in those that were not there when it was taken."""
+        for lease in self.open_leases.values():
+            new = tuple(node for node in self._path(lease, now) if node not in lease.nodes)
+            if new:
+                lease.cost_held = lease.cost_held if lease.nodes else lease.decision.cost or 0
+                lease.budget_epochs += BudgetTree.hold(new, lease.cost_held, now)
+                lease.nodes += new
+
+    def _path(self, lease: Lease, now: float) -> tuple[Node, ...]:
+        d, key, deployment = lease.decision, lease.candidate.key, lease.candidate.deployment
+        request = d.request
+        route = request.model if d.lowered is None else d.lowered.asked
+        asked = self.budgets.request_path(
+            tenant=request.tenant, user=request.user, tags=request.tags, route=route, now=now
+        )
+        return asked + self.budgets.candidate_path(
+            provider=deployment.provider, pools=key.pools, key=key.id, model=deployment.model, now=now
+        )
+
     def settle(
         self, lease: Lease, usage: Usage | None, cost: int | None, now: float, state: str = SETTLED
     ) -> Settlement | None:
