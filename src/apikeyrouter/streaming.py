@@ -72,22 +72,16 @@ class RoutedStream:
             raise ApiKeyRouterError("A stream is read by one task at a time; this one is being read already.")
         self._busy = True
         try:
-            return await self._next()
-        finally:
-            self._busy = False
-
-    async def _next(self) -> Chunk:
-        try:
             if not self._started:
                 await self._start()
-            if self._ready:
-                return self._ready.popleft()
-            return await self._following()
+            return self._ready.popleft() if self._ready else await self._following()
         except (StopAsyncIteration, PartialStreamError):
             raise
         except BaseException:
             await self.aclose()
             raise
+        finally:
+            self._busy = False
 
     async def _start(self) -> None:
         """Open, with failover, until content is in hand; whole streams without content are failures too."""

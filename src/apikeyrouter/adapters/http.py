@@ -22,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from apikeyrouter.adapters.address import checked_base_url, is_loopback
+from apikeyrouter.adapters.alarm import Alarm
 from apikeyrouter.adapters.loops import PerLoop
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.ports import Headers
@@ -82,6 +83,7 @@ class Opened:
     """An answer whose body is still coming, decoded as it is read."""
 
     __slots__ = (
+        "_alarm",
         "_body",
         "_deadline",
         "_goes_on",
@@ -98,7 +100,7 @@ class Opened:
         self,
         response: httpx.Response,
         *,
-        deadline: float,
+        alarm: Alarm,
         goes_on: tuple[float, float],
         first_byte_s: float,
         limit: int,
@@ -108,7 +110,8 @@ class Opened:
         self.first_byte_s = first_byte_s
         self._response = response
         self._body: AsyncIterator[bytes] = _body_of(response)
-        self._deadline = deadline
+        self._alarm = alarm
+        self._deadline = alarm.at
         self._goes_on: tuple[float, float] | None = goes_on
         self._silence_s = inf
         self._left = limit
@@ -123,10 +126,9 @@ class Opened:
 
     async def read(self) -> bytes:
         """The next decoded bytes, b"" at the end. Raises WireError."""
-        until = min(self._deadline, asyncio.get_running_loop().time() + self._silence_s)
+        self._alarm.set(min(self._deadline, asyncio.get_running_loop().time() + self._silence_s))
         try:
-            async with asyncio.timeout_at(until):
-                return await self._next()
+            return await self._next()
         except TimeoutError:
             raise WireError(_late()) from None
         except httpx.TransportError as error:
@@ -135,21 +137,27 @@ class Opened:
             raise WireError(_malformed("the answer's compression is broken")) from None
 
     async def _next(self) -> bytes:
-        while True:
-            raw = await anext(self._body, None)
-            data = self._plain(raw)
-            self._left -= len(data)
-            if self._left < 0:
-                raise WireError(_malformed("the answer is longer than the configured bound"))
-            if data or raw is None:
-                return data
+        try:
+            with self._alarm:
+                while True:
+                    data = self._plain(await self._body.__anext__())
+                    if data:
+                        return data
+        except StopAsyncIteration:
+            return self._rest()
 
-    def _plain(self, raw: bytes | None) -> bytes:
-        if self._inflate is None:
-            return raw or b""
-        if raw is None:
-            return b"" if self._inflate.eof else self._inflate.flush()
-        return self._inflate.decompress(raw, max(1, self._left + 1))
+    def _plain(self, raw: bytes) -> bytes:
+        return self._counted(raw if self._inflate is None else self._inflate.decompress(raw, max(1, self._left + 1)))
+
+    def _rest(self) -> bytes:
+        """What the decompression still holds at the end."""
+        return b"" if self._inflate is None or self._inflate.eof else self._counted(self._inflate.flush())
+
+    def _counted(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise WireError(_malformed("the answer is longer than the configured bound"))
+        return data
 
     async def read_all(self) -> bytes:
         """Everything up to the end. Raises WireError."""
@@ -169,6 +177,7 @@ class Opened:
 
     async def aclose(self) -> None:
         """Give the connection back; idempotent."""
+        self._alarm.off()
         try:
             await self._response.aclose()
         except httpx.TransportError:
@@ -223,20 +232,23 @@ class Wire:
         Once it is `begun()`, it may go on for `stream_s`.
         """
         outgoing = self._request(request, timeout)
-        deadline = asyncio.get_running_loop().time() + timeout
+        alarm = Alarm(asyncio.get_running_loop().time() + timeout)
         start = time.perf_counter()
         try:
-            async with asyncio.timeout_at(deadline):
+            with alarm:
                 pool = self._given or await self._pools.get()
                 response = await pool.handle_async_request(outgoing)
-        except TimeoutError:
-            raise WireError(_late()) from None
-        except httpx.TransportError as error:
-            raise WireError(_failure(error, sent=not isinstance(error, _NOT_SENT))) from None
+        except BaseException as error:
+            alarm.off()
+            if isinstance(error, TimeoutError):
+                raise WireError(_late()) from None
+            if isinstance(error, httpx.TransportError):
+                raise WireError(_failure(error, sent=not isinstance(error, _NOT_SENT))) from None
+            raise
         first_byte_s = time.perf_counter() - start
         return Opened(
             response,
-            deadline=deadline,
+            alarm=alarm,
             goes_on=(stream_s, self._read_s),
             first_byte_s=first_byte_s,
             limit=self._limit,
@@ -249,9 +261,8 @@ class Wire:
         url = self._urls.get(request.url)
         if url is None:
             url = self._url(request)
-        return httpx.Request(
-            request.method, url, headers=request.headers, content=request.content, extensions=extensions
-        )
+        stream = httpx.ByteStream(request.content)  # with a stream of its own httpx adds no headers and looks at none
+        return httpx.Request(request.method, url, headers=_framed(request, url), stream=stream, extensions=extensions)
 
     def _url(self, request: Outgoing) -> httpx.URL:
         try:
@@ -275,6 +286,18 @@ class Wire:
         await self._pools.aclose()
         if self._given is not None:
             await self._given.aclose()
+
+
+_BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
+
+def _framed(request: Outgoing, url: httpx.URL) -> RawHeaders:
+    """A request's headers with the host and the length of what is sent, unless they are there."""
+    names = {name for name, _ in request.headers}
+    headers = request.headers if b"host" in names else [(b"host", url.netloc), *request.headers]
+    if b"content-length" in names or not (request.content or request.method not in _BODILESS):
+        return headers
+    return [*headers, (b"content-length", b"%d" % len(request.content))]
 
 
 _NOT_SENT: Final = (

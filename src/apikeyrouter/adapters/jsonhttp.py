@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from apikeyrouter.adapters.base import BaseAdapter, ListStream
 from apikeyrouter.adapters.dialect import Dialect
 from apikeyrouter.adapters.http import Incoming, Opened, Outgoing, RawHeaders, Wire, WireError
-from apikeyrouter.adapters.narrow import NOTHING, mappings, text
+from apikeyrouter.adapters.narrow import text
 from apikeyrouter.adapters.sse import Decoder, Event, EventTooLongError
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.errors import InvalidRequestError
@@ -28,6 +29,9 @@ _OURS: Final = frozenset(
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=lambda value: _plain(value)
 )
+
+_DECODE: Final[Callable[[str], tuple[object, int]]] = json.JSONDecoder().raw_decode
+"""The parser without the searches for blanks around a text: events of a stream have none."""
 
 
 class EventReader(Protocol):
@@ -168,7 +172,18 @@ class HTTPAdapter(BaseAdapter):
 class EventStream:
     """The chunks of an opened stream; after a failure, or the provider's own end, it is over."""
 
-    __slots__ = ("_decoder", "_opened", "_over", "_reader", "_ready", "failure", "first_byte_s", "headers", "status")
+    __slots__ = (
+        "_begun",
+        "_decoder",
+        "_opened",
+        "_over",
+        "_reader",
+        "_ready",
+        "failure",
+        "first_byte_s",
+        "headers",
+        "status",
+    )
 
     def __init__(self, opened: Opened, reader: EventReader) -> None:
         self.status: int | None = opened.status
@@ -178,7 +193,8 @@ class EventStream:
         self._opened = opened
         self._reader = reader
         self._decoder = Decoder()
-        self._ready: list[Chunk] = []
+        self._ready: deque[Chunk] = deque()
+        self._begun = False
         self._over = False
 
     def __aiter__(self) -> AsyncIterator[Chunk]:
@@ -189,7 +205,7 @@ class EventStream:
             if self._over:
                 raise StopAsyncIteration
             await self._more()
-        chunk = self._ready.pop(0)
+        chunk = self._ready.popleft()
         if chunk.failure is not None:
             self._ready.clear()
             await self.aclose()
@@ -207,7 +223,8 @@ class EventStream:
             self._fail(Failure(kind=Kind.MALFORMED, message=message, billed=True))
             return
         self._take(events)
-        if any(chunk.content or chunk.text for chunk in self._ready):
+        if not self._begun and any(chunk.content or chunk.text for chunk in self._ready):
+            self._begun = True
             self._opened.begun()
         if self._over:
             await self._opened.drain()
@@ -247,7 +264,11 @@ class NotJSON(str):
 def parsed(content: bytes | str) -> object:
     """JSON, or the beginning of the text as NotJSON; never raises."""
     try:
-        value: object = json.loads(content)
+        if isinstance(content, str) and content[:1] == "{":
+            value, end = _DECODE(content)
+            if end == len(content):
+                return value
+        value = json.loads(content)
     except (ValueError, RecursionError):
         plain = content if isinstance(content, str) else content[:65_536].decode("utf-8", "replace")
         return NotJSON(plain[:65_536].strip())
@@ -274,15 +295,13 @@ def carries_error(raw: object) -> bool:
     """Whether a 2xx body is an error, or an answer that an error cut short."""
     if not isinstance(raw, dict):
         return False
-    error = raw.get("error")
+    error, choices = raw.get("error"), raw.get("choices")
     if isinstance(error, str):
-        return bool(error) and not raw.get("choices") and "data" not in raw
-    return (isinstance(error, dict) and bool(error)) or _first_choice_failed(raw)
-
-
-def _first_choice_failed(raw: Mapping[str, object]) -> bool:
-    choice = next(mappings(raw.get("choices")), NOTHING)
-    return choice.get("finish_reason") == "error" or isinstance(choice.get("error"), dict)
+        return bool(error) and not choices and "data" not in raw
+    if isinstance(error, dict) and error:
+        return True
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and (first.get("finish_reason") == "error" or isinstance(first.get("error"), dict))
 
 
 def raw_headers(call_headers: Headers, own: RawHeaders) -> RawHeaders:

@@ -69,36 +69,32 @@ class ChatReader(JSONReader):
 
     def chunks(self, event: Event, raw: dict[str, object]) -> Iterable[Chunk]:
         """One chunk for an event."""
-        return (self._chunk(raw),)
-
-    def _chunk(self, raw: dict[str, object]) -> Chunk:
         choices = items(raw.get("choices"))
+        added, carries = "", False
+        for choice in choices:
+            if isinstance(choice, dict):
+                delta = mapping(choice.get("delta"))
+                carries = carries or _carries(choice, delta)
+                if not choice.get("index"):
+                    added += text(delta.get("content")) or text(choice.get("text"))
+                if choice.get("finish_reason"):
+                    self.finished = True
         self.started = self.started or bool(choices)
         usage = self._usage_of(raw)
         if not self._asked and raw.get("usage", self) is None:
             del raw["usage"]
         hidden = usage is not None and not choices and not self._asked
-        carries = any(_carries(choice) for choice in mappings(choices))
-        return Chunk(data={} if hidden else raw, text=self._text_of(choices), content=carries, usage=usage)
+        return (Chunk(data={} if hidden else raw, text=added, content=carries, usage=usage),)
 
     def _usage_of(self, raw: Mapping[str, object]) -> Usage | None:
         return read_usage(self._usage, raw) if raw.get("usage") or "x_groq" in raw else None
 
-    def _text_of(self, choices: list[object]) -> str:
-        added = ""
-        for choice in mappings(choices):
-            if choice.get("finish_reason"):
-                self.finished = True
-            if not choice.get("index"):
-                added += text(mapping(choice.get("delta")).get("content")) or text(choice.get("text"))
-        return added
 
-
-def _carries(choice: Mapping[str, object]) -> bool:
+def _carries(choice: Mapping[str, object], delta: Mapping[str, object]) -> bool:
     """Whether a choice adds to the answer: anything in its delta but the role, or text of a plain completion."""
-    if choice.get("text"):
+    if delta.get("content") or choice.get("text"):
         return True
-    return any(value for name, value in mapping(choice.get("delta")).items() if name != "role")
+    return any(value for name, value in delta.items() if name != "role")
 
 
 class ResponsesReader(JSONReader):

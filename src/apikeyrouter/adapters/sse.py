@@ -38,6 +38,8 @@ class Decoder:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Events completed by this chunk. Raises EventTooLongError."""
+        if chunk[:6] == b"data: " and chunk.find(b"\n") == len(chunk) - 2 and self._is_idle(chunk):
+            return [Event("", chunk[6:-2].decode("utf-8", "replace"))]
         chunk = self._plain_ends(chunk)
         if b"\n" not in chunk:
             self._hold(chunk)
@@ -55,6 +57,11 @@ class Decoder:
         lines = [b"".join(self._parts)] if self._parts else []
         self._parts = []
         return self._take([*lines, b""])
+
+    def _is_idle(self, chunk: bytes) -> bool:
+        """Whether nothing is held, so that a chunk that looks like one event of one line is one; most chunks are."""
+        held = self._parts or self._data or self._name or self._last_cr
+        return not held and chunk[-1:] == b"\n" and b"\r" not in chunk and len(chunk) <= self._limit
 
     def _plain_ends(self, chunk: bytes) -> bytes:
         if self._last_cr:

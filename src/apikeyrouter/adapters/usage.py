@@ -101,9 +101,11 @@ def _usage(table: UsagePaths, seen: Mapping[str, int], cost: Decimal | None, tie
 
 def _count(alternatives: tuple[Path, ...], found: object) -> int:
     for path in alternatives:
-        value = integer(first(path, found))
+        value = first(path, found)
         if value:
-            return value
+            amount = integer(value)
+            if amount:
+                return amount
     return 0
 
 
