@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import ModuleType
@@ -13,8 +14,11 @@ import httpx2
 import openai
 import pytest
 
-from apikeyrouter import ApiKeyRouter, Limit, OpenAIAdapter
+from apikeyrouter import ApiKeyRouter, Budget, Limit, OpenAIAdapter, Settings
 from apikeyrouter.adapters import AnthropicAdapter
+from apikeyrouter.adapters.base import BaseAdapter
+from apikeyrouter.core.model import Capabilities
+from apikeyrouter.core.price import Price
 from apikeyrouter.simulator import Organisation, World, limits, serve
 from apikeyrouter.transport import AsyncRouterTransport, RouterAuth, RouterTransport
 
@@ -148,3 +152,61 @@ def test_the_auth_form_serves_any_client(stage: tuple[World, str], router: ApiKe
     world.revoke("a1")
     with httpx.Client(auth=RouterAuth(router, "openai")) as client:
         assert all(client.post(url + "/v1/chat/completions", json=CHAT).status_code == 200 for _ in range(4))
+
+
+# -- answers that must be bounded ------------------------------------------------------------------------------------
+
+BODIES = {
+    "openai": ("https://api.openai.test/v1/chat/completions", CHAT, ("max_completion_tokens",), 500),
+    "responses": ("https://x.test/v1/responses", {"model": "m", "input": "hi"}, ("max_output_tokens",), 500),
+    "many": ("https://x.test/v1/chat/completions", {**CHAT, "n": 5}, ("max_completion_tokens",), 500),
+    "messages": ("https://x.test/v1/messages", CHAT, ("max_tokens",), 500),
+    "google": (
+        "https://x.test/v1beta/models/m:generateContent",
+        {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": {"temperature": 0}},
+        ("generationConfig", "maxOutputTokens"),
+        500,
+    ),
+    "bounded": ("https://x.test/v1/chat/completions", {**CHAT, "max_tokens": 9}, ("max_tokens",), 9),
+    "bounded by google": (
+        "https://x.test/v1beta/models/m:generateContent",
+        {"contents": [], "generationConfig": {"maxOutputTokens": 9, "candidateCount": 3}},
+        ("generationConfig", "maxOutputTokens"),
+        9,
+    ),
+}
+
+
+@pytest.mark.parametrize("budget", [True, False], ids=["hard budget", "no budget"])
+@pytest.mark.parametrize("name", BODIES)
+def test_under_a_hard_budget_no_answer_is_longer_than_what_is_held(name: str, budget: bool) -> None:
+    """What an SDK leaves unbounded is bounded in the very bytes that are sent."""
+    url, body, where, most = BODIES[name]
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={})
+
+    router = ApiKeyRouter(
+        budgets=[Budget(scope="global", limit=1)] if budget else [], settings=Settings(default_max_output=500)
+    )
+    router.enrolment.add_provider("p", AnyAdapter(), price_name="p")
+    router.enrolment.router.registry.prices.override(None, "*", Price.of("any", input="1", output="1"))
+    router.enrolment.add_key("sk-transported-000", "p", {"id": "k"})
+    with httpx.Client(transport=RouterTransport(router, "p", inner=httpx.MockTransport(answer))) as client:
+        assert client.post(url, json=body).status_code == 200
+    found: object = json.loads(sent[0].content)
+    assert int(sent[0].headers["content-length"]) == len(sent[0].content)
+    for word in where:
+        found = found.get(word) if isinstance(found, dict) else None
+    assert found == (most if budget or name.startswith("bounded") else None)
+    (decision,) = router.enrolment.router.decisions.values()
+    assert not budget or decision.need[3] == most * body.get("n", 3 if name.endswith("google") and most == 9 else 1)
+    router.sync.stop()
+
+
+class AnyAdapter(BaseAdapter):
+    """Takes every operation of a language model; the transport does the sending."""
+
+    capabilities = Capabilities(operations=frozenset({"chat", "responses", "messages"}))

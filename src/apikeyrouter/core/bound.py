@@ -53,6 +53,7 @@ _DATA: Final = (
 )  # fmt: skip
 """Where parts that are no text keep their data."""
 _PLAIN: Final = frozenset({"tools", "functions", "response_format", "tool_calls", "function_call", "arguments"})
+_INLINE: Final = frozenset({"inlineData", "inline_data"})
 _UNREAD: Final = frozenset(
     {"model", "metadata", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "user"}
     | {"max_output_tokens", "temperature", "top_p", "top_k", "seed", "store", "service_tier", "speed", "logprobs"}
@@ -146,16 +147,22 @@ class _Walk:
         for name, value in node.items():
             if value is None or ((image or medium) and name in _DATA):
                 continue
-            if name in _REFERENCES or (name == "prompt" and isinstance(value, OBJECT)):
-                self.unseen = True
-            elif name in ("tools", "functions"):
-                self._tools(value)
-            if name not in _SILENT:
-                self.tokens += _bytes(str(name)) + 1
-            if type(value) is str:
-                self.tokens += 1 + _bytes(value)
+            if name in _INLINE and isinstance(value, OBJECT):
+                self._inline(value)
             else:
-                (self.plain if name in _PLAIN else self.stack).append(value)
+                self._field(name, value)
+
+    def _field(self, name: str, value: object) -> None:
+        if name in _REFERENCES or (name == "prompt" and isinstance(value, OBJECT)):
+            self.unseen = True
+        elif name in ("tools", "functions"):
+            self._tools(value)
+        if name not in _SILENT:
+            self.tokens += _bytes(str(name)) + 1
+        if type(value) is str:
+            self.tokens += 1 + _bytes(value)
+        else:
+            (self.plain if name in _PLAIN else self.stack).append(value)
 
     def _image(self, node: Mapping[str, object]) -> None:
         inner = node.get("image_url")
@@ -168,6 +175,13 @@ class _Walk:
         self.audio = self.audio or sound
         self.tokens += chars // AUDIO_CHARS + 1
         self.unseen = self.unseen or not sound or chars < SHORT
+
+    def _inline(self, node: Mapping[str, object]) -> None:
+        """Google's own shape of a medium: an image, or what nothing is known of."""
+        kind = str(node.get("mimeType") or node.get("mime_type") or "")
+        self.tokens += IMAGE
+        self.audio = self.audio or kind.startswith("audio/")
+        self.unseen = self.unseen or not kind.startswith("image/")
 
     def _tools(self, tools: object) -> None:
         if not tools:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from apikeyrouter.core.bound import most_of
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import Request, Usage
 from apikeyrouter.core.registry import ANY_OPERATION
 from apikeyrouter.core.tokens import Measure, measure
-from apikeyrouter.dispatch import Errand
+from apikeyrouter.dispatch import BOUND_OF, Errand
 from apikeyrouter.errors import InvalidRequestError, ProviderError, ProviderNotFoundError, RoutingError
 from apikeyrouter.ports import Adapter
 from apikeyrouter.transport.wire import HttpRequest, HttpResponse, Library
@@ -51,8 +52,11 @@ class Journey:
         self.last: HttpResponse | None = None
 
     def prepared(self, lease: Lease) -> HttpRequest:
-        """The SDK's request with the leased credential where the SDK had put one."""
+        """The SDK's request with the leased credential where the SDK had put one, and its answer bounded if it must."""
         headers = [(name, value) for name, value in self.original.headers.items()]
+        content = self._bounded(lease)
+        if content is not self.original.content:
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         url, secret = self.original.url, lease.secret()
         found = next((name for name in _CREDENTIALS if name in self.original.headers), None)
         if found is None and "key" in url.params:
@@ -66,9 +70,21 @@ class Journey:
             self.original.method,
             url,
             headers=headers,
-            content=self.original.content,
+            content=content,
             extensions=self.original.extensions,
         )
+
+    def _bounded(self, lease: Lease) -> bytes:
+        """The body; under a hard limit on cost an answer that the SDK left unbounded is bounded by what is held."""
+        bound, given = self.errand.bound(lease), self.original.content
+        body = json_of(given) if bound is not None else {}
+        if not body:
+            return given
+        if "contents" in body:  # Google's own shape
+            config = body.get("generationConfig")
+            within = {**(config if isinstance(config, dict) else {}), "maxOutputTokens": bound}
+            return json.dumps({**body, "generationConfig": within}).encode()
+        return json.dumps({**body, BOUND_OF.get(self.operation, "max_tokens"): bound}).encode()
 
     def failure_of(self, response: HttpResponse) -> Failure:
         """Classified; the body has been read."""
@@ -180,7 +196,23 @@ def _measured(operation: str, body: Mapping[str, object]) -> Measure:
         return measure(operation, body)
     except InvalidRequestError:
         # Not for us to refuse: another dialect's body, or one that the provider itself will answer for.
-        return Measure(chars=len(str(body)), max_output_tokens=0 if operation == "embeddings" else None)
+        config = body.get("generationConfig")
+        config = config if isinstance(config, dict) else {}
+        cap, answers = config.get("maxOutputTokens"), config.get("candidateCount")
+        answers = answers if type(answers) is int and answers > 0 else 1
+        most = cap * answers if type(cap) is int and cap > 0 else None
+        bound = most_of(body)
+        return Measure(
+            chars=len(str(body)),
+            max_output_tokens=0
+            if operation == "embeddings"
+            else cap * answers
+            if type(cap) is int and cap > 0
+            else None,
+            answers=answers,
+            most=bound.tokens,
+            unseen=bound.unseen,
+        )
 
 
 def _model_in(path: str) -> str:
