@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from apikeyrouter.core.estimate import Estimate
     from apikeyrouter.core.failure import Failure
     from apikeyrouter.core.forecast import Forecast
+    from apikeyrouter.core.health import Probe
     from apikeyrouter.core.key import Key, State
     from apikeyrouter.core.ledger import Lease
     from apikeyrouter.core.model import Capabilities, Reading, Request, Usage
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from apikeyrouter.ports import Adapter, Answer, Call, Chunk
     from apikeyrouter.reply import Reply, RoutingMetadata
     from apikeyrouter.settings import Settings
-    from apikeyrouter.summary import StateSummary
+    from apikeyrouter.summary import ProviderHealth, StateSummary
 
 _HOMES: Final = {
     "apikeyrouter.adapters": ("BaseAdapter", "DeclarativeAdapter", "OpenAIAdapter"),
@@ -66,6 +67,7 @@ _HOMES: Final = {
     "apikeyrouter.core.failure": ("Failure",),
     "apikeyrouter.core.estimate": ("Estimate",),
     "apikeyrouter.core.forecast": ("Forecast",),
+    "apikeyrouter.core.health": ("Probe",),
     "apikeyrouter.core.key": ("Key", "State"),
     "apikeyrouter.core.ledger": ("Lease",),
     "apikeyrouter.core.model": ("Capabilities", "Reading", "Request", "Usage"),
@@ -108,7 +110,7 @@ _HOMES: Final = {
     "apikeyrouter.ports": ("Adapter", "Answer", "Call", "Chunk"),
     "apikeyrouter.reply": ("Reply", "RoutingMetadata"),
     "apikeyrouter.settings": ("Settings",),
-    "apikeyrouter.summary": ("StateSummary",),
+    "apikeyrouter.summary": ("ProviderHealth", "StateSummary"),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -152,7 +154,9 @@ __all__ = [
     "PolicyViolationError",
     "Price",
     "PriceBook",
+    "Probe",
     "ProviderError",
+    "ProviderHealth",
     "ProviderNotFoundError",
     "ProviderTimeoutError",
     "QuotaExhaustedError",

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, TypedDict, cast
+from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 from apikeyrouter.checks import (
     Rule,
@@ -25,6 +25,7 @@ from apikeyrouter.checks import (
     named,
 )
 from apikeyrouter.core.budget import Budget
+from apikeyrouter.core.health import Probe
 from apikeyrouter.core.key import Key, Trigger
 from apikeyrouter.core.model import NO_TAGS
 from apikeyrouter.core.price import Price
@@ -36,6 +37,9 @@ from apikeyrouter.credentials import Secret
 from apikeyrouter.errors import InvalidConfigurationError, KeyNotFoundError, ProviderNotFoundError
 from apikeyrouter.ports import Adapter
 from apikeyrouter.router import Router
+
+if TYPE_CHECKING:
+    from apikeyrouter.probing import Prober
 
 KEY_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PROVIDER_ID: Final = re.compile(r"[a-z0-9_-]+")
@@ -69,6 +73,8 @@ class Enrolment:
         self.router = router
         self.adapters = adapters
         self.retired: list[Adapter] = []
+        self.probes: dict[str, Probe] = {}
+        self._prober: Prober | None = None
         self._salt = os.urandom(16)
 
     def add_provider(
@@ -78,6 +84,7 @@ class Enrolment:
         *,
         price_name: str | None = None,
         metadata: Mapping[str, object] | None = None,
+        probe: Probe | None = None,
     ) -> None:
         """Make a provider known; registering it again replaces its adapter."""
         named(name, "A provider's id", InvalidConfigurationError)
@@ -90,10 +97,21 @@ class Enrolment:
             before = self.adapters.get(name)
             if before is not None and before is not adapter:
                 self.retired.append(before)
-            self.enter(name, adapter, price_name or name, metadata)
+            self.enter(name, adapter, price_name or name, metadata, probe=probe)
 
-    def enter(self, name: str, adapter: Adapter, price_name: str, metadata: Mapping[str, object] | None = None) -> None:
+    def enter(
+        self,
+        name: str,
+        adapter: Adapter,
+        price_name: str,
+        metadata: Mapping[str, object] | None = None,
+        *,
+        probe: Probe | None = None,
+    ) -> None:
         """`add_provider` for who holds the router's lock already."""
+        self.probes.pop(name, None)
+        if probe is not None:
+            self.probes[name] = probe
         prices = _per_request(name, adapter)
         self.adapters[name] = adapter
         self.router.registry.add_provider(
@@ -224,6 +242,23 @@ class Enrolment:
         with self.router.lock:
             self.router.registry.aliases[name] = found
             self.router.registry.changed()
+
+    def watch(self) -> None:
+        """Have providers with a probe asked how they are, in the running loop; one that has ended is succeeded."""
+        if not self.probes:
+            return
+        if self._prober is None:
+            from apikeyrouter.probing import Prober  # asyncio only for those who probe
+
+            self._prober = Prober(self.router, self.adapters, self.probes)
+        self._prober.start()
+
+    async def aclose(self) -> None:
+        """Stop asking, and close the connections of every adapter."""
+        if self._prober is not None:
+            await self._prober.aclose()
+        for adapter in (*self.adapters.values(), *self.retired):
+            await adapter.aclose()
 
     def woken(self) -> None:
         """Tell what was noted, and have waiting requests look again."""

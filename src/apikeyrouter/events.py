@@ -248,6 +248,16 @@ class BreakerChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probed(Event):
+    """A provider was asked how it does, with one of its keys; `kind` is how the probe failed, empty if it did not."""
+
+    provider_id: str
+    key_id: str
+    ok: bool
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetCrossed(Event):
     """A budget passed one of its thresholds (a share of its limit), or was billed beyond what was held.
 

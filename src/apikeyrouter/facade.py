@@ -16,6 +16,7 @@ from apikeyrouter.core.budget import Budget, BudgetStatus, BudgetTree
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.failure import Failure
 from apikeyrouter.core.forecast import Forecast
+from apikeyrouter.core.health import Probe
 from apikeyrouter.core.key import Key, State, Trigger
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import NO_TAGS, Request, Usage
@@ -41,7 +42,7 @@ from apikeyrouter.policing import Policing
 from apikeyrouter.ports import Adapter, Body, Clock, Headers
 from apikeyrouter.router import Router
 from apikeyrouter.settings import Settings
-from apikeyrouter.summary import PoolStatus, StateSummary, quota_of, summarize
+from apikeyrouter.summary import PoolStatus, ProviderHealth, StateSummary, health_of, quota_of, summarize
 
 if TYPE_CHECKING:
     from apikeyrouter.dispatch import Dispatcher, Reply
@@ -108,10 +109,16 @@ class ApiKeyRouter:
     # -- registration ---------------------------------------------------------------------------------------------
 
     async def register_provider(
-        self, name: str, adapter: Adapter | str, *, price_name: str | None = None, metadata: Metadata | None = None
+        self,
+        name: str,
+        adapter: Adapter | str,
+        *,
+        price_name: str | None = None,
+        metadata: Metadata | None = None,
+        probe: Probe | None = None,
     ) -> None:
         """Make a provider known under `name`. `adapter` is an adapter object, or "openai", "anthropic", "gemini"."""
-        self._enrolment.add_provider(name, adapter, price_name=price_name, metadata=metadata)
+        self._enrolment.add_provider(name, adapter, price_name=price_name, metadata=metadata, probe=probe)
 
     async def register_key(self, secret: str | Secret, provider: str, **options: Unpack[KeyOptions]) -> Key:
         """Make a key known. With `pool`, `limits` are the pool's; without, the key has a pool of its own.
@@ -288,6 +295,11 @@ class ApiKeyRouter:
         self._router.refresh()
         return summarize(self._router)
 
+    def health(self) -> tuple[ProviderHealth, ...]:
+        """How each provider is doing, by traffic and by probes."""
+        self._router.refresh()
+        return health_of(self._router)
+
     def quota(self, name: str) -> tuple[PoolStatus, ...]:
         """What a key's pools, or the pool of that name, have left: estimates with their doubt, states, forecasts."""
         self._router.refresh()
@@ -356,16 +368,17 @@ class ApiKeyRouter:
             self._sync.stop()
 
     async def aclose_adapters(self) -> None:
-        for adapter in (*self._adapters.values(), *self._enrolment.retired):
-            await adapter.aclose()
+        await self._enrolment.aclose()
 
     async def __aenter__(self) -> ApiKeyRouter:
+        self._enrolment.watch()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def _dispatch(self) -> Dispatcher:
+        self._enrolment.watch()
         if self._dispatcher is None:
             from apikeyrouter.dispatch import Dispatcher  # asyncio only for those who send
 

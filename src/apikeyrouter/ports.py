@@ -92,6 +92,15 @@ class Chunk:
     raw: bytes = b""
 
 
+@runtime_checkable
+class Probing(Protocol):
+    """An adapter whose health check tells why it failed. `probe_operation` is what it is charged as, "" for nothing."""
+
+    probe_operation: str
+
+    async def probe(self, secret: SecretSource, timeout: float) -> Failure | None: ...
+
+
 class ChunkStream(Protocol):
     """An opened stream. When `failure` is set it was refused and yields nothing; `aclose()` is idempotent."""
 

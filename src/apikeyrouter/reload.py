@@ -154,9 +154,10 @@ class _Step:
             if before is not None:
                 self.enrolment.retired.append(before)
             entry = self.new.providers[name]
-            self.enrolment.enter(name, adapter, price_name(entry, adapter), entry.metadata)
+            self.enrolment.enter(name, adapter, price_name(entry, adapter), entry.metadata, probe=entry.probe)
         for name in self.old.providers.keys() - self.new.providers.keys():
             self.router.registry.remove_provider(name)
+            self.enrolment.probes.pop(name, None)
 
     def prices(self) -> None:
         book = self.router.registry.prices

@@ -6,13 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 
+from apikeyrouter.core.breaker import Breaking
 from apikeyrouter.core.budget import BudgetStatus
 from apikeyrouter.core.estimate import Estimate, capacity, estimate
 from apikeyrouter.core.forecast import Forecast, forecast
+from apikeyrouter.core.health import Standing, standing
 from apikeyrouter.core.key import Key, State
 from apikeyrouter.core.model import COST
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.redeclare import LIFTED
+from apikeyrouter.core.registry import Provider
 from apikeyrouter.core.window import NEVER, Window
 from apikeyrouter.router import Router
 
@@ -58,6 +61,24 @@ class KeyStatus:
     cooldown_until: float | None
     version: int
     tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderHealth:
+    """`state` healthy, degraded or down. `reason` is what the last probe met, empty where it met nothing bad.
+
+    `last_check` and `last_ok` are epoch seconds of the last probe and the last that went well; `resting` names the
+    models whose breaker keeps traffic away or lets only little of it through.
+    """
+
+    id: str
+    state: Standing
+    reason: str
+    last_check: float | None
+    last_ok: float | None
+    keys: int
+    usable_keys: int
+    resting: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +171,29 @@ def _window(pool: Pool, w: Window, now: float) -> WindowStatus:
         capacity=capacity(pool, w, now),
         estimate=estimate(w, now),
         forecast=None if w.outlook is None else forecast(w, w.outlook, now),
+    )
+
+
+def health_of(router: Router) -> tuple[ProviderHealth, ...]:
+    """How each provider is doing, in the order they were registered."""
+    with router.lock:
+        return tuple(_health(router, provider) for provider in router.registry.providers.values())
+
+
+def _health(router: Router, provider: Provider) -> ProviderHealth:
+    registry, known = router.registry, provider.health
+    keys = [key for key in registry.keys.values() if key.provider == provider.id]
+    usable = sum(registry.state_of(key) is State.AVAILABLE for key in keys)
+    deployments = [d for (name, _), d in registry.deployments.items() if name == provider.id]
+    return ProviderHealth(
+        id=provider.id,
+        state=standing(known, (d.breaker for d in deployments), usable=usable > 0),
+        reason=known.reason,
+        last_check=known.last_check,
+        last_ok=known.last_ok,
+        keys=len(keys),
+        usable_keys=usable,
+        resting=tuple(d.model for d in deployments if d.breaker.state is not Breaking.CLOSED),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from apikeyrouter import Budget, Limit, Policy, RetrySettings, Settings
 from apikeyrouter.config import AuditEntry, Config, load
+from apikeyrouter.core.health import Probe
 
 Loader = Callable[..., Config]
 
@@ -204,3 +205,15 @@ def test_material_from_a_file(written: Callable[..., Path], loaded: Loader) -> N
     config = loaded(PROVIDERS + f"keys: {{k: {{provider: openai, secret: 'file:{path}'}}}}")
     assert config.keys["k"].secret is not None
     assert config.keys["k"].secret.reveal() == "material-in-a-file"
+
+
+@pytest.mark.parametrize(
+    ("written_as", "read"),
+    [
+        ("30s", Probe(every_s=30.0)),
+        ("{every: 1m, jitter: 0, timeout: 2}", Probe(every_s=60.0, jitter=0.0, timeout_s=2.0)),
+        ("null", None),
+    ],
+)
+def test_probes(loaded: Loader, written_as: str, read: Probe | None) -> None:
+    assert loaded(f"providers: {{o: {{adapter: openai, probe: {written_as}}}}}").providers["o"].probe == read

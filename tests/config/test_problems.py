@@ -39,6 +39,23 @@ ONE: list[tuple[str, str]] = [
     ),
     ("models: {fast: 3.5}", "1: models.fast: is 3.5; write a list such as [openai/gpt-4o-mini]"),
     ("models: {fast: []}", "1: models.fast: stands for nothing; write a list such as [openai/gpt-4o-mini]"),
+    # probes
+    (
+        "providers: {o: {adapter: openai, probe: often}}",
+        "1: providers.o.probe: is 'often'; write seconds, or a time such as 90s, 1m30s or 30d",
+    ),
+    (
+        "providers: {o: {adapter: openai, probe: {jitter: 0.1}}}",
+        "1: providers.o.probe: has no `every`; write it as {every: 30s, jitter: 0.1, timeout: 5s}",
+    ),
+    (
+        "providers: {o: {adapter: openai, probe: {every: 9, jitter: 2}}}",
+        "1: providers.o.probe.jitter: is 2; write a number from 0 to 1",
+    ),
+    (
+        "providers: {o: {adapter: http, base_url: https://x.example.com, operations: {a: {path: /a}}, probe: 9}}",
+        "1: providers.o.probe: has nothing to ask; name the cheapest operation as `health:` of this provider",
+    ),
     # providers
     (
         "providers:\n  o:\n    base_url: https://x.example.com",

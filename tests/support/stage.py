@@ -30,6 +30,7 @@ from apikeyrouter.events import (
     Expired,
     Failed,
     HookFailed,
+    Probed,
     Refused,
     Settled,
     StateChanged,
@@ -44,7 +45,7 @@ _REASON = re.compile(
     r"disabled|invalid|does not serve|no operation|lacks|another tenant|failed this request|not_found|forbidden"
     r"|rests after"
 )
-EVENTS = (Acquired, BreakerChanged, BudgetCrossed, Expired, Failed, HookFailed, Refused, Settled, StateChanged)
+EVENTS = (Acquired, BreakerChanged, BudgetCrossed, Expired, Failed, HookFailed, Probed, Refused, Settled, StateChanged)
 
 
 def chat(text: str = "Hello", *, output: int = 8, max_tokens: int = 32, model: str = MODEL, **more: object) -> Config:
@@ -146,7 +147,9 @@ class Stage:
     @property
     def in_the_air(self) -> bool:
         """Whether a request or an answer is between us and the provider."""
-        return len(self.router._router.ledger.open_leases) != self.in_flight
+        prober = self.router.enrolment._prober
+        asking = prober is not None and prober.asking > 0
+        return asking or len(self.router._router.ledger.open_leases) != self.in_flight
 
     async def while_time_passes(self, work: Awaitable[T], *, step: float = 0.05, most: float = 3600.0) -> T:
         """Move the clock to whoever sleeps next, or by `step`, until `work` is done.

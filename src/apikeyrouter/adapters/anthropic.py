@@ -144,9 +144,7 @@ class AnthropicAdapter(HTTPAdapter):
             return "".join(piece for piece in said if isinstance(piece, str))
         return content_of(operation, body)
 
-    async def health(self, secret: SecretSource) -> bool:
-        """Whether the list of models opens with this key."""
-        headers = self._headers(secret, self._version or LATEST)
-        return await self.answers(
-            Outgoing(method="GET", url=f"{self.wire.base_url}/v1/models?limit=1", headers=headers)
-        )
+    def probe_request(self, call: Call) -> Outgoing | None:
+        """The list of models, one of them."""
+        headers = self._headers(call.secret, self._version or LATEST)
+        return Outgoing(method="GET", url=f"{self.wire.base_url}/v1/models?limit=1", headers=headers)

@@ -85,6 +85,8 @@ class DeclarativeAdapter(HTTPAdapter):
         super().__init__(Wire(self.plan.base_url, **options), speech=self.plan.speech, clock=clock)
         self._tokens = self._token_store(options)
         self._signer: Signer | None = self.plan.auth.hmac or signer_named(self.plan.auth.name)
+        health = self.plan.operations.get(self.plan.health or "")
+        self.probe_operation = health.name if health is not None and health.counts else ""
         told = tells_limits(self.plan.speech) if {"limits_from", "limit_headers"} & given.keys() else frozenset[str]()
         streams = any(operation.stream for operation in self.plan.operations.values())
         self.capabilities = Capabilities(
@@ -256,12 +258,12 @@ class DeclarativeAdapter(HTTPAdapter):
         plan = self.plan.operations.get(operation)
         return plan.cost.per_request if plan is not None else None
 
-    async def health(self, secret: SecretSource) -> bool:
-        """Whether the configured health operation answers; True where none is configured."""
+    async def probe(self, secret: SecretSource, timeout: float) -> Failure | None:
+        """How the configured health operation fails; None where none is configured."""
         if self.plan.health is None:
-            return True
-        call = Call(operation=self.plan.health, model="", body={}, secret=secret, timeout=10.0, request_id="health")
-        return (await self.send(call)).failure is None
+            return None
+        call = Call(operation=self.plan.health, model="", body={}, secret=secret, timeout=timeout, request_id="probe")
+        return (await self.send(call)).failure
 
     async def aclose(self) -> None:
         """Close the connections and forget the tokens."""

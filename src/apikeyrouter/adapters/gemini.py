@@ -165,12 +165,12 @@ class GeminiAdapter(HTTPAdapter):
         """Text, vectors or model ids."""
         return content_of(operation, body)
 
-    async def health(self, secret: SecretSource) -> bool:
-        """Whether the list of models opens with this key; Vertex has no such list, and is taken for healthy."""
+    def probe_request(self, call: Call) -> Outgoing | None:
+        """The list of models, one of them; Vertex has no such list, and is taken for healthy."""
         if self._vertex:
-            return True
+            return None
         url = f"{self.wire.base_url}/models?pageSize=1"
-        return await self.answers(Outgoing(method="GET", url=url, headers=self._headers(secret)))
+        return Outgoing(method="GET", url=url, headers=self._headers(call.secret))
 
 
 def _address(base_url: str | None, project: str | None, location: str | None) -> str:

@@ -23,6 +23,7 @@ from apikeyrouter.errors import InvalidRequestError
 from apikeyrouter.ports import Answer, Call, Chunk, ChunkStream, Headers, SecretSource
 
 USER_AGENT: Final = (b"user-agent", b"apikeyrouter")
+HEALTH_S: Final = 10.0
 _OURS: Final = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "authorization"}
 )
@@ -163,10 +164,36 @@ class HTTPAdapter(BaseAdapter):
         """Close the connections."""
         await self.wire.aclose()
 
-    async def answers(self, outgoing: Outgoing, timeout: float = 10.0) -> bool:
-        """Whether a request meets a 2xx: for health checks."""
+    probe_operation = ""
+    """What a probe is charged as; a list of models is charged to no quota."""
+
+    def probe_request(self, call: Call) -> Outgoing | None:
+        """A cheap request that tells whether the provider answers this key; None where there is none."""
+        return None
+
+    async def probe(self, secret: SecretSource, timeout: float) -> Failure | None:
+        """Why the provider does not answer this key within `timeout` seconds, or None where it does."""
+        call = Call(operation="models", model="", body={}, secret=secret, timeout=timeout, request_id="probe")
+        try:
+            call = await self.credentials(call)
+            outgoing = self.probe_request(call)
+        except InvalidRequestError as error:
+            return _refused(error)
+        except WireError as broken:
+            return broken.failure
+        if outgoing is None:
+            return None
         incoming = await self.wire.send(outgoing, timeout)
-        return incoming.status is not None and 200 <= incoming.status < 300
+        if incoming.failure is not None or incoming.status is None:
+            return incoming.failure
+        raw = parsed(incoming.content)
+        if not self.is_error(incoming.status, incoming.headers, raw):
+            return None
+        return self.classified(incoming.status, incoming.headers, raw, call.secret.reveal())
+
+    async def health(self, secret: SecretSource) -> bool:
+        """Whether the provider answers this key."""
+        return await self.probe(secret, HEALTH_S) is None
 
 
 class EventStream:

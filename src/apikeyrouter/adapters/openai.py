@@ -142,10 +142,11 @@ class OpenAIAdapter(HTTPAdapter):
         """Text, vectors or model ids."""
         return content_of(operation, body)
 
-    async def health(self, secret: SecretSource) -> bool:
-        """Whether the list of models opens with this key."""
-        headers = [self._key_header(secret), *self._fixed]
-        return await self.answers(Outgoing(method="GET", url=self._url("models", ""), headers=headers))
+    def probe_request(self, call: Call) -> Outgoing | None:
+        """The list of models."""
+        return Outgoing(
+            method="GET", url=self._url("models", ""), headers=[self._key_header(call.secret), *self._fixed]
+        )
 
     def _key_header(self, secret: SecretSource) -> tuple[bytes, bytes]:
         if self._auth == "api-key":

@@ -12,6 +12,7 @@ from typing import Final
 
 from apikeyrouter.config.problems import Problem
 from apikeyrouter.core.budget import Budget
+from apikeyrouter.core.health import Probe
 from apikeyrouter.core.policy import Policy
 from apikeyrouter.core.score import DEFAULT, Objective
 from apikeyrouter.core.window import Limit
@@ -28,6 +29,8 @@ Rates = Mapping[str, str]
 class ProviderEntry:
     """A provider. `options` are the adapter's own, checked by building it once; `free`: nothing it serves costs.
 
+    `probe` says how often its keys are asked how it does, None: never.
+
     Options may hold what a variable stands for, so they are not shown.
     """
 
@@ -37,6 +40,7 @@ class ProviderEntry:
     price_name: str | None = None
     free: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

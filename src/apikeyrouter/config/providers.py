@@ -17,12 +17,14 @@ from apikeyrouter.adapters.factory import known
 from apikeyrouter.config.model import ProviderEntry
 from apikeyrouter.config.reader import Reader
 from apikeyrouter.config.tree import Node
+from apikeyrouter.core.health import Probe
 from apikeyrouter.enrolment import PROVIDER_ID
 from apikeyrouter.errors import ConfigurationError, InvalidConfigurationError
 from apikeyrouter.ports import Adapter
 
 DECLARATIVE: Final = "http"
-_OURS: Final = ("adapter", "metadata", "price", "price_name")
+_OURS: Final = ("adapter", "metadata", "price", "price_name", "probe")
+_PROBE: Final = "{every: 30s, jitter: 0.1, timeout: 5s}"
 _EXAMPLE: Final = "{adapter: openai}"
 
 Now = Callable[[], float]
@@ -46,11 +48,31 @@ def _provider(reader: Reader, name: str, node: Node) -> ProviderEntry:
         options={word: child.plain() for word, child in given.items() if word not in _OURS},
         price_name=reader.text(given.get("price_name"), "openai") or None,
         free=free(reader, given.get("price")),
+        probe=_probe(reader, given),
         metadata={word: child.plain() for word, child in reader.mapping(given.get("metadata"), "{team: a}").items()},
     )
     if entry.adapter:
         _try(reader, entry, node)
     return entry
+
+
+def _probe(reader: Reader, given: Mapping[str, Node]) -> Probe | None:
+    """`probe: 30s`, or a mapping that says more."""
+    node = given.get("probe")
+    if node is None or node.value is None:
+        return None
+    if given.get("adapter", node).value == DECLARATIVE and "health" not in given:
+        reader.add(node, "has nothing to ask; name the cheapest operation as `health:` of this provider")
+    if not isinstance(node.value, dict):
+        return Probe(every_s=reader.seconds(node, 30.0))
+    words = reader.fields(node, ("every", "jitter", "timeout"), _PROBE)
+    if "every" not in words:
+        reader.add(node, f"has no `every`; write it as {_PROBE}")
+    return Probe(
+        every_s=reader.seconds(words.get("every"), 30.0),
+        jitter=reader.number(words.get("jitter"), 0.1, most=1.0),
+        timeout_s=reader.seconds(words.get("timeout"), 5.0),
+    )
 
 
 def _kind(reader: Reader, node: Node, given: Mapping[str, Node]) -> str:

@@ -67,6 +67,7 @@ class Breaker:
         "limit",
         "name",
         "opened",
+        "opened_at",
         "settings",
         "slot",
         "state",
@@ -80,6 +81,7 @@ class Breaker:
         self.state = Breaking.CLOSED
         self.until = 0.0
         self.opened = 0
+        self.opened_at = 0.0
         self.limit = 1
         self.good = 0
         self.in_flight = 0
@@ -116,6 +118,19 @@ class Breaker:
             self._open("too many failures", now, chance, retry_after)
         return self.state is not before
 
+    def found_back(self) -> bool:
+        """A probe saw it answer again: traffic returns now, not when the wait is over, and one request at first."""
+        if self.state is not Breaking.OPEN:
+            return False
+        self._move("wait is over")
+        self.limit, self.good = 1, 0
+        return True
+
+    def still_down(self, until: float) -> None:
+        """A probe saw it down: traffic stays away until the next one has looked, but never longer than longest_s."""
+        if self.state is Breaking.OPEN:
+            self.until = max(self.until, min(until, self.opened_at + self.settings.longest_s))
+
     def _count(self, ok: bool, now: float, connect: bool) -> None:
         slots = self.settings.slots
         slot = int(now * slots / self.settings.window_s)
@@ -151,6 +166,7 @@ class Breaker:
         full = min(self.settings.longest_s, self.settings.base_s * 2.0**self.opened)
         self.until = now + max(retry_after, full * (0.5 + 0.5 * chance))
         self.opened += 1
+        self.opened_at = now
         self.connect_failures = 0
 
     def _move(self, why: str) -> None:

@@ -177,7 +177,7 @@ def sentence(r: Rejection) -> str:
         why.CAPABILITY: r.where if " lacks " in r.where else f"lacks {r.where}",
         why.TAGS: f"is not tagged {r.where}",
         why.AVOIDED: f"failed this request before ({r.where})",
-        "in_flight": f"{r.where} has as many requests in flight as it takes while its limits are unknown",
+        "in_flight": f"{r.where} has {max(0.0, r.value):.0f} places free of those it offers until it answers",
         "throttled": f"throttled by the provider{wait} ({r.where})",
         "exhausted": f"exhausted{wait} ({r.where})",
         "recovering": f"recovering{wait} ({r.where})",

@@ -48,6 +48,7 @@ class Shortfall:
 class Pool:
     """Shared limits. `until` is when the provider's stop ends (0 when there is none).
 
+    `dated` tells that the provider named that time; else it is our guess, which a probe may find too long.
     `bound` limits the requests in flight where no number does: PROBES while `probing`, until a first answer tells what
     the limits are; later, for a provider that refuses without numbers, by additive increase, multiplicative decrease.
     """
@@ -56,6 +57,7 @@ class Pool:
         "alarms",
         "blocked_at",
         "bound",
+        "dated",
         "id",
         "in_flight",
         "mean_hold_s",
@@ -83,6 +85,7 @@ class Pool:
         self.until = 0.0
         self.blocked_at = 0.0
         self.recovers_at = 0.0
+        self.dated = True
         self.reason = ""
         self.throttles = 0
         self.ticks_at = now + FORECAST_EVERY_S
@@ -280,6 +283,7 @@ class Pool:
             moves.append(self._move(Trigger.RESET_NEAR, now))
         if self.state is State.RECOVERING and now >= self.until:
             moves.append(self._move(Trigger.RESET, now))
+            self.probe()  # a few find out whether it is true before everybody comes
         return moves
 
     def reopen(self, now: float) -> list[Transition]:

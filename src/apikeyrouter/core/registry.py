@@ -15,6 +15,7 @@ from typing import Final
 
 from apikeyrouter.core.breaker import Breaker, BreakerSettings
 from apikeyrouter.core.budget import BudgetTree
+from apikeyrouter.core.health import Health
 from apikeyrouter.core.key import RANK, Key, State
 from apikeyrouter.core.model import Among, Capabilities
 from apikeyrouter.core.pool import Pool
@@ -53,6 +54,7 @@ class Provider:
     price_name: str = ""
     per_request: Mapping[str, Price] = field(default_factory=dict)
     metadata: Mapping[str, object] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
 
 
 Ticket = tuple[str, str | None, str, frozenset[str], str | None, Among | None]

@@ -99,6 +99,7 @@ def _stop_pool(lease: Lease, failure: Failure, now: float, effects: Effects) -> 
     reason = f"{failure.status or ''} {failure.code or failure.kind}".strip()
     long = until - now >= EXHAUSTED_FROM_S or failure.kind in (Kind.QUOTA_EXHAUSTED, Kind.NO_MONEY)
     effects.moves += pool.exhaust(now, until, reason) if long else pool.throttle(now, until, reason)
+    pool.dated = failure.until is not None or failure.retry_after is not None
     lease.candidate.key.cooldown_until = pool.until
     effects.stopped.append(pool)
 

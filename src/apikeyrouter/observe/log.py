@@ -23,6 +23,7 @@ from apikeyrouter.events import (
     Failed,
     HookFailed,
     PoolsShared,
+    Probed,
     Refused,
     Settled,
     StateChanged,
@@ -35,6 +36,7 @@ LEVELS: Final[dict[type[Event], int]] = {
     PoolsShared: logging.WARNING,
     ExhaustionNear: logging.INFO,
     BreakerChanged: logging.WARNING,
+    Probed: logging.DEBUG,
     BudgetCrossed: logging.WARNING,
     Expired: logging.WARNING,
     Failed: logging.INFO,
@@ -46,7 +48,7 @@ LEVELS: Final[dict[type[Event], int]] = {
 _NAMES: Final = {Acquired: "acquired", Settled: "settled", StateChanged: "state_changed", PoolsShared: "pools_shared",
                  ExhaustionNear: "exhaustion_near", HookFailed: "hook_failed",
                  BreakerChanged: "breaker_changed", BudgetCrossed: "budget_crossed", Expired: "lease_expired",
-                 Failed: "attempt_failed", Refused: "refused"}  # fmt: skip
+                 Probed: "probed", Failed: "attempt_failed", Refused: "refused"}  # fmt: skip
 
 
 class Log(Protocol):
