@@ -204,11 +204,7 @@ def _measured(operation: str, body: Mapping[str, object]) -> Measure:
         bound = most_of(body)
         return Measure(
             chars=len(str(body)),
-            max_output_tokens=0
-            if operation == "embeddings"
-            else cap * answers
-            if type(cap) is int and cap > 0
-            else None,
+            max_output_tokens=0 if operation == "embeddings" else most,
             answers=answers,
             most=bound.tokens,
             unseen=bound.unseen,
