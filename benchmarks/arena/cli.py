@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from arena import virtual, wall
 from arena.contestants import NATIVE, WITH_LITELLM
+from arena.kept import FILE, Run, keep, kept, today
+from arena.page import PAGE, write
 from arena.profiles import PROFILES, TRACED, Profile
+from arena.required import missed
 from arena.result import Result, Row, mean
 from arena.table import lines
+
+OURS, REFERENCE = "apikeyrouter", "reference queue"
 
 
 def main() -> None:
     options = _options()
-    report = []
-    for profile in _profiles(options):
-        began = time.time()
-        rows = _played(profile, options)
-        note = f"{'wall clock' if options.wall else 'virtual time'}, mean of {options.seeds} seeds, "
-        note += f"{options.seconds:.0f} s of which {options.warm:.0f} s warm-up"
-        print("\n".join(lines(profile.title, rows, f"{note}; took {time.time() - began:.0f} s")), flush=True)
-        report.append({"profile": profile.name, "note": note, "rows": [row.as_json() for row in rows]})
-        if options.json:
-            options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.page:
+        write(kept(options.runs), options.page)
+        return
+    short = [f"{profile.name}: {each}" for profile in _profiles(options) for each in _report(profile, options)]
+    if OURS in _routers(options):
+        print("\n".join(["Not reached:", *short] if short else ["Every figure is reached."]))
+    sys.exit(bool(short))
 
 
 def _options() -> argparse.Namespace:
@@ -40,7 +42,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warm", type=float, default=60.0, help="seconds at the beginning that do not count")
     parser.add_argument("--trace", type=Path, help="play recorded traffic, too: a CSV as of the Azure LLM traces")
     parser.add_argument("--routers", help="comma separated; the default is all that can play")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--runs", type=Path, default=FILE, help="where every run is kept, one line of JSON each")
+    parser.add_argument("--page", type=Path, nargs="?", const=PAGE, help="write the page from kept runs; play nothing")
     return parser.parse_args()
 
 
@@ -70,8 +73,24 @@ def _routers(options: argparse.Namespace) -> list[str]:
     return named
 
 
-def _played(profile: Profile, options: argparse.Namespace) -> list[Row]:
-    """Means over the seeds, in the order of play."""
+def _report(profile: Profile, options: argparse.Namespace) -> list[str]:
+    """Play a profile, keep and print what came of it; the figures that ours missed."""
+    began = time.time()
+    results = _played(profile, options)
+    clock = "wall" if options.wall else "virtual"
+    span = f"{options.seconds:.0f} s of which {options.warm:.0f} s warm-up"
+    keep(
+        [Run(profile=profile.name, seed=r.seed, clock=clock, day=today(), span=span, row=r.row()) for r in results],
+        options.runs,
+    )
+    rows = _means(results)
+    note = f"{clock} clock, mean of {options.seeds} seeds, {span}; took {time.time() - began:.0f} s"
+    print("\n".join(lines(profile.title, rows.values(), note)), flush=True)
+    return missed(profile.name, rows[OURS], rows[REFERENCE]) if OURS in rows else []
+
+
+def _played(profile: Profile, options: argparse.Namespace) -> list[Result]:
+    """Every router's run of every seed, in the order of play."""
     seeds = range(options.first, options.first + options.seeds)
     span = {"seconds": options.seconds, "warm_s": options.warm}
     routers = _routers(options)
@@ -82,5 +101,10 @@ def _played(profile: Profile, options: argparse.Namespace) -> list[Row]:
         if not options.wall:
             results += virtual.run(profile, seed, routers=routers, **span)
         results += virtual.yardsticks(profile, seed, **span)
+    return results
+
+
+def _means(results: list[Result]) -> dict[str, Row]:
+    """One row for each router, its mean over the seeds."""
     names = list(dict.fromkeys(result.router for result in results))
-    return [mean([result.row() for result in results if result.router == name]) for name in names]
+    return {name: mean([result.row() for result in results if result.router == name]) for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random
 
 import httpx
 
@@ -30,7 +31,7 @@ async def apikeyrouter(access: Access, transport: httpx.AsyncBaseTransport | Non
     prices = PriceBook()
     prices.override(None, "*", FREE)
     clock = LoopTime()
-    router = ApiKeyRouter(prices=prices, log=False, clock=clock)
+    router = ApiKeyRouter(prices=prices, log=False, clock=clock, rng=Random(3))
     adapter = OpenAIAdapter(f"{access.url}/v1", transport=transport, clock=clock.now)
     await router.register_provider("openai", adapter)
     for organisation, key, material in access.flat():

@@ -13,10 +13,11 @@ class Result:
     """One router in one run. `tokens` are those of served requests; `waits` in seconds, without the service itself.
 
     429s after the warm-up are `throttled`, those in it `throttled_warm`, and among these the `cold` ones, before the
-    first answer of an organisation had come.
+    first answer of an organisation had come. `lag_s` is how late the player's loop woke up, at the 99th percentile.
     """
 
     router: str
+    seed: int = 0
     offered: int = 0
     offered_tokens: int = 0
     tokens: int = 0
@@ -25,6 +26,7 @@ class Result:
     throttled: int = 0
     throttled_warm: int = 0
     cold: dict[str, int] = field(default_factory=dict)
+    lag_s: float = 0.0
 
     @property
     def served(self) -> int:
@@ -72,6 +74,7 @@ class Result:
             served=self.served / max(1, self.offered),
             p50_s=_quantile(ranked, 0.5),
             p95_s=_quantile(ranked, 0.95),
+            lag_s=self.lag_s,
             errors=dict(self.errors),
         )
 
@@ -91,6 +94,7 @@ class Row:
     served: float
     p50_s: float
     p95_s: float
+    lag_s: float
     errors: dict[str, int]
 
     def as_json(self) -> dict[str, object]:
@@ -111,7 +115,7 @@ def mean(rows: list[Row]) -> Row:
     for row in rows:
         for name, count in row.errors.items():
             errors[name] = errors.get(name, 0) + count
-    numbers = ("offered", "failed", "throttled", "warm", "goodput", "served", "p50_s", "p95_s")
+    numbers = ("offered", "failed", "throttled", "warm", "goodput", "served", "p50_s", "p95_s", "lag_s")
     return Row(
         router=rows[0].router, cold=max(row.cold for row in rows), errors=errors, **{name: of(name) for name in numbers}
     )

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from arena.result import Row
 
-HEAD = ("router", "429 per success", "failed", "goodput", "served", "wait p50", "wait p95", "cold start 429s", "errors")
+YARDSTICKS = ("reference queue", "queue without overtaking", "linear bound")
+HEAD = (
+    "router",
+    "429 per success",
+    "failed",
+    "goodput",
+    "served",
+    "wait p50",
+    "wait p95",
+    "cold start 429s",
+    "loop lag p99",
+    "errors",
+)
 
 
-def lines(title: str, rows: list[Row], note: str) -> list[str]:
+def lines(title: str, rows: Iterable[Row], note: str) -> list[str]:
     """A Markdown table under its title."""
-    table = [f"{title} ({note})", "", _line(HEAD), _line("--" for _ in HEAD)]
-    return [*table, *(_line(_cells(row)) for row in rows), ""]
+    table = [f"{title} ({note})", "", line(HEAD), line("--" for _ in HEAD)]
+    return [*table, *(line(cells(row)) for row in rows), ""]
 
 
-def _cells(row: Row) -> list[str]:
+def cells(row: Row) -> list[str]:
+    """A row's figures in the order of HEAD; what a yardstick does not have is left empty."""
     if row.router == "linear bound":
-        return [row.router, "", "", f"{row.goodput:.3f}", "", "", "", "", ""]
+        return [row.router, "", "", f"{row.goodput:.3f}", *([""] * (len(HEAD) - 4))]
+    plays = row.router not in YARDSTICKS
     cold = f"{row.cold:.0f}" + (f" (+{row.warm:.1f} warming up)" if row.warm else "")
     return [
         row.router,
@@ -25,10 +41,11 @@ def _cells(row: Row) -> list[str]:
         f"{row.served:.3f}",
         f"{row.p50_s:.2f} s",
         f"{row.p95_s:.2f} s",
-        "" if "queue" in row.router else cold,
+        cold if plays else "",
+        f"{row.lag_s:.2f} s" if plays and row.lag_s else "",
         ", ".join(f"{name} {count}" for name, count in sorted(row.errors.items())),
     ]
 
 
-def _line(cells: object) -> str:
-    return "| " + " | ".join(cells) + " |"  # type: ignore[arg-type]  # any iterable of text
+def line(found: Iterable[str]) -> str:
+    return "| " + " | ".join(found) + " |"

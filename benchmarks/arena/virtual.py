@@ -25,15 +25,14 @@ def run(
 ) -> list[Result]:
     """One workload, played by each router in turn."""
     jobs = jobs_of(profile, seed, seconds=seconds, warm_s=warm_s)
-    return [run_virtual(_played(profile, name, jobs, warm_s)) for name in routers]
+    return [run_virtual(_played(profile, Result(router=name, seed=seed), jobs, warm_s)) for name in routers]
 
 
-async def _played(profile: Profile, name: str, jobs: list[Job], warm_s: float) -> Result:
+async def _played(profile: Profile, result: Result, jobs: list[Job], warm_s: float) -> Result:
     world = World(world_spec(profile))
-    result = Result(router=name)
     born = world.now_ns() / 1e9
     transport = httpx.ASGITransport(app=SimulatorApp(world))
-    async with NATIVE[name](Access.to(world, URL, profile), transport) as player:
+    async with NATIVE[result.router](Access.to(world, URL, profile), transport) as player:
         await play(jobs, player, result, warm_s=warm_s)
         await asyncio.sleep(0)
     result.count_throttled(world, born, warm_s)
@@ -47,20 +46,20 @@ def yardsticks(
     jobs = jobs_of(profile, seed, seconds=seconds, warm_s=warm_s)
     found = []
     for name, look in (("reference queue", LOOK), ("queue without overtaking", 0)):
-        result = Result(router=name)
+        result = Result(router=name, seed=seed)
         for job, wait in serve(jobs, known_pools(profile), deadline_s=DEADLINE_S, look=look):
             if job.at >= warm_s:
                 result.note(job, wait, "late")
         found.append(result)
     if with_bound:
-        found.append(_bound(profile, jobs, warm_s))
+        found.append(_bound(profile, jobs, warm_s, seed))
     return found
 
 
-def _bound(profile: Profile, jobs: list[Job], warm_s: float) -> Result:
+def _bound(profile: Profile, jobs: list[Job], warm_s: float, seed: int) -> Result:
     counted = [job for job in jobs if job.at >= warm_s]
     offered = sum(job.charge for job in counted)
     share = bound(jobs, known_pools(profile), deadline_s=DEADLINE_S, warm_s=warm_s)
     return Result(
-        router="linear bound", offered=len(counted), offered_tokens=offered, tokens=int(share * offered), waits=[]
+        router="linear bound", seed=seed, offered=len(counted), offered_tokens=offered, tokens=int(share * offered)
     )

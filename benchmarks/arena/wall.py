@@ -48,8 +48,9 @@ async def run(
 class _Seat:
     """A router's process and its world."""
 
-    def __init__(self, router: str, world: World, process: Process) -> None:
+    def __init__(self, router: str, seed: int, world: World, process: Process) -> None:
         self.router = router
+        self.seed = seed
         self.world = world
         self.process = process
         self.born = 0.0
@@ -71,7 +72,7 @@ class _Seat:
             "seconds": span[0],
             "warm_s": span[1],
         }
-        seat = cls(router, world, process)
+        seat = cls(router, seed, world, process)
         seat._tell(json.dumps(task))
         return seat
 
@@ -101,7 +102,7 @@ class _Seat:
             line = await self._heard()
             while not line.startswith("{"):
                 line = await self._heard()
-        found = Result(router=self.router, **json.loads(line))
+        found = Result(router=self.router, seed=self.seed, **json.loads(line))
         found.count_throttled(self.world, self.born, warm_s)
         return found
 

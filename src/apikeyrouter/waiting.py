@@ -22,7 +22,10 @@ from apikeyrouter.core.waiting import Line, Ticket
 from apikeyrouter.errors import QuotaExhaustedError
 from apikeyrouter.router import Router
 
-LOOK_BEHIND: Final = 50
+LOOK_BEHIND: Final = 64
+"""The further, the shorter the p95 wait, and the fewer large requests are served. In the arena at load 1.4 (2026-11-23,
+virtual time, five seeds): 50 waits 16.8 s with goodput 0.908, 64 waits 15.1 s with 0.904; a queue that knows every
+level and looks 50 far waits 17.3 s with 0.912."""
 LATE_S: Final = 0.05
 """Waiters wake this much after the computed time: the provider's clock is not ours (algorithms page, addendum)."""
 LONGEST_LINE: Final = 10_000
