@@ -12,10 +12,26 @@ itself cut off counts as "at least that much".
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from math import exp, log, log2
 from typing import Final
 
-BINS: Final = 20
+EDGES: Final = (
+    0.0,
+    0.001,
+    0.003,
+    0.01,
+    0.03,
+    0.06,
+    *(i / 10 for i in range(1, 10)),
+    0.94,
+    0.97,
+    0.99,
+    0.997,
+    0.999,
+    1.0,
+)
+"""Of the histogram's bins, finer towards the ends: there a burst that ended or began puts its outcomes."""
 PRIOR: Final = 4.0
 """Horizons' worth of outcomes that the uncorrected forecast counts for."""
 MEMORY_S: Final = 1200.0
@@ -38,26 +54,31 @@ class Histogram:
     __slots__ = ("bins", "total")
 
     def __init__(self) -> None:
-        self.bins = [0.0] * BINS
+        self.bins = [0.0] * (len(EDGES) - 1)
         self.total = 0.0
 
     def add(self, place: float, weight: float, keep: float, *, at_least: bool = False) -> None:
         """An outcome at `place`, or (`at_least`) anywhere above it; `keep` is what remains of the past."""
         self.bins = [share * keep for share in self.bins]
         self.total = self.total * keep + weight
-        first = min(BINS - 1, int(place * BINS))
+        first = _bin(place)
         if not at_least:
             self.bins[first] += weight
             return
-        for i in range(first, BINS):
-            self.bins[i] += weight / (BINS - first)
+        above = 1.0 - EDGES[first]
+        for i in range(first, len(self.bins)):
+            self.bins[i] += weight * (EDGES[i + 1] - EDGES[i]) / above
 
     def below(self, place: float) -> float:
         """Share of outcomes below a place, with PRIOR even ones among them."""
-        at = place * BINS
-        full = min(BINS - 1, int(at))
-        found = sum(self.bins[:full]) + self.bins[full] * (at - full)
+        full = _bin(place)
+        part = (place - EDGES[full]) / (EDGES[full + 1] - EDGES[full])
+        found = sum(self.bins[:full]) + self.bins[full] * part
         return (PRIOR * place + found) / (PRIOR + self.total)
+
+
+def _bin(place: float) -> int:
+    return min(len(EDGES) - 2, bisect_right(EDGES, place) - 1)
 
 
 class Logistic:

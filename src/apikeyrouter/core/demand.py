@@ -75,7 +75,9 @@ class Demand:
         seen = max(BIN_S, self.closed - self.born + bins)
         for i, tau in enumerate(TAUS):
             # While younger than tau the average is over what was seen, not over an imagined idle past.
-            gain = _GAINS[i] if bins == 1 and seen >= tau else 1.0 - exp(-bins * BIN_S / min(tau, seen))
+            gain = _GAINS[i] if bins == 1 else 1.0 - exp(-bins * BIN_S / tau)
+            if seen < tau:
+                gain = max(gain, bins * BIN_S / seen)
             self.rates[i] += gain * (amount / BIN_S - self.rates[i])
         for _ in range(min(bins, SCALES[-1])):
             for scale in self.scales:

@@ -32,6 +32,7 @@ EVENTS_KEPT: Final = 40.0
 """Horizons whose outcomes are remembered."""
 NEAR: Final = 0.8
 """From this probability on, a window's exhaustion is told."""
+NO_REFUSAL: Final = (inf, -inf)
 
 
 class Supply(NamedTuple):
@@ -48,7 +49,10 @@ class Supply(NamedTuple):
 
 @dataclass(slots=True)
 class Prediction:
-    """What was expected, kept until `due`: consumption, and with raw probability `p` that `supply` would not do."""
+    """What was expected, kept until `due`: consumption, and with raw probability `p` that `supply` would not do.
+
+    `cut`: meanwhile a request found no room, so more was wanted than was consumed.
+    """
 
     due: float
     made: float
@@ -58,6 +62,7 @@ class Prediction:
     rates: tuple[float, ...]
     supply: Supply | None
     p: float
+    cut: bool = False
 
 
 class Outlook:
@@ -71,19 +76,27 @@ class Outlook:
         self.pending: dict[int, deque[Prediction]] = {}
         self.judged: dict[int, float] = {}
 
-    def roll(self, now: float, charged: float, refused_at: float = -inf) -> None:
-        """Bring it to `now`; `refused_at` is when a request last found no room."""
+    def roll(self, now: float, charged: float, refused: tuple[float, float] = NO_REFUSAL) -> None:
+        """Bring it to `now`; `refused` is when requests first and last found no room since the last time."""
+        if refused[0] <= refused[1]:
+            self._cut(*refused)
         if self.demand.roll(now, charged):
             for name, waiting in self.pending.items():
                 while waiting and waiting[0].due <= now:
-                    self._judge(name, waiting.popleft(), charged, refused_at)
+                    self._judge(name, waiting.popleft(), charged)
 
-    def _judge(self, name: int, made: Prediction, charged: float, refused_at: float) -> None:
+    def _cut(self, first: float, last: float) -> None:
+        """What is predicted for that time will not be seen in full: there would have been more."""
+        for waiting in self.pending.values():
+            for made in waiting:
+                if made.made <= last and first <= made.due:
+                    made.cut = made.supply is not None
+
+    def _judge(self, name: int, made: Prediction, charged: float) -> None:
         used, horizon = max(0.0, charged - made.charged), made.due - made.made
         fresh = min(1.0, (made.due - self.judged.get(name, made.made)) / horizon)
         self.judged[name] = made.due
-        supply, band = made.supply, self.bands[name]
-        cut = supply is not None and made.made <= refused_at <= made.due
+        supply, band, cut = made.supply, self.bands[name], made.cut
         room = inf if supply is None else supply.room(horizon)
         place = 1.0 - _sf(max(used, room) if cut else used, made.mean, made.variance)
         band.learn(place, used / horizon, made.rates, horizon, fresh, cut=cut)
@@ -173,7 +186,8 @@ class Forecast:
 def forecast(window: Window, outlook: Outlook, now: float) -> Forecast:
     """Look ahead to the window's reset (a bucket's: one period)."""
     left = window.free(now)
-    outlook.roll(now, window.charged, window.refused_at)
+    outlook.roll(now, window.charged, (window.refused_from, window.refused_at))
+    window.refused_from = inf
     horizon = _horizon(window, now)
     # What is held is charged when it ends, so it is still to be consumed.
     free = left + window.held if window.holds else left

@@ -126,6 +126,7 @@ class Pool:
                 if n > free:
                     if n <= cap:
                         w.refused_at = now
+                        w.refused_from = min(w.refused_from, now)
                     return REFUSED
                 if rate or w.turns_at == NEVER:
                     load += n * (cap - free) / (cap * cap)

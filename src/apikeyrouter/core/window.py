@@ -140,7 +140,8 @@ class Window:
     """The live counter of one limit. Invariant: what is admitted in any interval never exceeds cap + rate * time.
 
     `charged` is the running total of what was consumed here (where the truth is billed, at its end), `corrected` of
-    what the provider's word has moved the level by; `refused_at` is when a request last found no room. `flight` is the
+    what the provider's word has moved the level by; `refused_at` is when a request last found no room,
+    `refused_from` when the first did since the last forecast. `flight` is the
     sum of charges whose answers have not come, `told` the freshest number of the provider (at `merged_at`). `gross` is
     the refill the limit grants, `rate` what is left of it beside `foreign`, other clients' use of the same limit.
     `known` collects samples of a bucket's true size until they agree, `seen` the (remaining, reset) that a later one is
@@ -173,6 +174,7 @@ class Window:
         "rate",
         "refund",
         "refused_at",
+        "refused_from",
         "ring",
         "seen",
         "shape",
@@ -199,6 +201,7 @@ class Window:
         self.shown = ""
         self.outlook: Outlook | None = None
         self.refused_at = -NEVER
+        self.refused_from = NEVER
         self.told_until = -NEVER
         self.corrected = 0.0
         self.foreign = 0.0
