@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from rig import MODEL, Rig, ask
 
+from apikeyrouter.core.budget import Budget
 from apikeyrouter.core.model import Usage
 from apikeyrouter.core.price import Price
 from apikeyrouter.core.rates import Row
@@ -52,3 +54,17 @@ def test_an_opinion_moves_the_configured_quality_and_fades() -> None:
     for _ in range(1_000):
         opinion.record(1.0)
     assert 0.95 < opinion.of(0.7) < 1.0
+
+
+@pytest.mark.parametrize("reported", ["0.0004", "0", "0.5"])
+def test_what_the_provider_reports_wins_over_what_is_computed(reported: str) -> None:
+    """In the bill, the budget and the report alike; beyond its hold it is an overrun."""
+    rig = Rig(budgets=[Budget(scope="global", limit=1)])
+    rig.price("1")
+    rig.key("k")
+    lease = rig.router.acquire(ask(1_000, 500))
+    rig.router.settle(lease, Usage(input_tokens=1_000, output_tokens=500, cost_reported=Decimal(reported)))
+    (status,), (row,) = rig.router.budgets.status(), rig.router.spending.report("model")
+    assert status.spent == row.cost == Decimal(reported)
+    assert row.estimated == Decimal("0.0015")
+    assert status.overrun == max(Decimal(0), Decimal(reported) - Decimal("0.0015"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from apikeyrouter.core.facts import budget_facts, request_facts, time_facts
 from apikeyrouter.core.model import Request
 from apikeyrouter.core.policy import Actions, Policy, PredicateError, Rule, compiled
-from apikeyrouter.core.rehearsal import Case, rehearse
+from apikeyrouter.core.rehearsal import Case, Impact, rehearse
 from apikeyrouter.core.rulebook import NO_VERDICT, Refusal, Rulebook, Verdict
 from apikeyrouter.errors import InvalidConfigurationError, MissingDependencyError
 
@@ -494,3 +494,16 @@ def test_a_rehearsal_counts_what_would_change() -> None:
     assert impact.changes_anything
     assert not rehearse(before, before, cases).changes_anything
     assert rehearse(after, before, cases).newly_served == 2
+
+
+@pytest.mark.parametrize(
+    ("cost_nano", "told"),
+    [
+        (3_100_000_000, "would have changed 812 of 10,000 decisions, +$3.10"),
+        (-3_100_000_000, "would have changed 812 of 10,000 decisions, -$3.10"),
+        (0, "would have changed 812 of 10,000 decisions, +$0.00"),
+        (31_234, "would have changed 812 of 10,000 decisions, +$0.00003123"),
+    ],
+)
+def test_a_rehearsal_is_told_in_one_sentence(cost_nano: int, told: str) -> None:
+    assert str(Impact(requests=10_000, changed=812, cost_nano=cost_nano)) == told

@@ -1,7 +1,8 @@
-"""The library the rows come from is the judge: 240 usages cost the same to the nano-dollar, models are found alike."""
+"""The library the rows come from is the judge: 360 usages cost the same to the nano-dollar, models are found alike."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING
 from importlib.metadata import version
@@ -11,6 +12,7 @@ import pytest
 from apikeyrouter import prices
 from apikeyrouter.core.model import Usage
 from apikeyrouter.core.price import Price
+from apikeyrouter.core.quote import cost_of
 from apikeyrouter.core.shelf import Shelf
 from apikeyrouter.prices import genai_list, listfile
 
@@ -101,8 +103,37 @@ def test_a_documented_usage_costs_the_same(provider: str, model: str, example: s
     assert cost == theirs(provider, model, USAGES[example])
 
 
+TIERED = [
+    ("openai", "gpt-4o", "batch"),
+    ("openai", "gpt-4o-mini", "batch"),
+    ("openai", "gpt-4.1", "priority"),
+    ("openai", "gpt-5.2", "flex"),
+    ("anthropic", "claude-haiku-4-5-20251001", "batch"),
+    ("anthropic", "claude-opus-5", "fast"),
+    ("google", "gemini-2.5-flash", "batch"),
+    ("google", "gemini-2.5-pro", "batch"),
+    ("mistral", "codestral-2508", "batch"),
+    ("groq", "openai/gpt-oss-120b", "batch"),
+]
+
+
+@same_release
+@pytest.mark.parametrize("example", USAGES)
+@pytest.mark.parametrize(("provider", "model", "tier"), TIERED, ids=["/".join(each) for each in TIERED])
+def test_a_documented_usage_costs_the_same_at_another_service_tier(
+    provider: str, model: str, tier: str, example: str
+) -> None:
+    """Asked for by name in the usage, as an answer tells it."""
+    row = SHIPPED.find(provider, model)
+    assert row is not None
+    assert tier in row.variants
+    cost = cost_of(replace(USAGES[example], service_tier=tier), Price(row), NOON.timestamp())
+    assert cost == theirs(provider, model, USAGES[example], context=genai_list.CONTEXTS[tier])
+
+
 def test_there_are_at_least_two_hundred_of_them() -> None:
-    assert len(MODELS) * len(USAGES) >= 200
+    assert len(MODELS) * len(USAGES) == 240
+    assert len(TIERED) * len(USAGES) == 120
 
 
 @pytest.fixture(scope="module")
