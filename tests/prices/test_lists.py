@@ -227,6 +227,21 @@ print(took)
     assert float(done.stdout) < 0.3
 
 
+def test_no_http_library_is_half_loaded_by_a_thread_of_ours() -> None:
+    """SDKs look for it in `sys.modules`, and break over one that another thread is still loading."""
+    script = """
+import sys
+from apikeyrouter import prices
+book = prices.load()
+assert "httpx2" not in sys.modules
+prices.warm(book)
+assert sys.modules["httpx2"].Timeout
+"""
+    for package in ("genai_prices", "httpx2"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_a_shelf_lists_its_rows() -> None:
     shelf = Shelf([full_row()], name="n", date="2026-01-01")
     assert [row.id for row in shelf] == ["Model-1"]

@@ -78,6 +78,7 @@ def refresh(
 
 def warm(book: PriceBook) -> None:
     """Read all lists of a book aside, so that no request has to; one that comes sooner waits for the same reading."""
+    genai_list.ahead()
     Thread(target=book.shelves, name="apikeyrouter-prices", daemon=True).start()
 
 

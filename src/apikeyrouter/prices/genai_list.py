@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -69,6 +71,15 @@ def read(today: date, providers: Iterable[str] | None = None) -> PriceList:
         claims={p.id: tuple(_patterns(p.model_match)) for p in wanted if p.model_match},
         fallback={p.id: tuple(p.fallback_model_providers) for p in wanted if p.fallback_model_providers},
     )
+
+
+def ahead() -> None:
+    """Load what must not be loaded in a thread of ours: the HTTP library of genai-prices, where that is installed.
+
+    openai's SDK looks for it in `sys.modules` and breaks over one that is half loaded (2.54, 2026-11).
+    """
+    if find_spec("genai_prices") is not None and find_spec("httpx2") is not None:
+        import_module("httpx2")
 
 
 def _rows(provider: Provider, today: date, like: Row) -> Iterator[Row]:
