@@ -1,16 +1,18 @@
 """Who is served next when there is not enough for all.
 
-Tickets of one group ask the same keys; only they stand in each other's way. Priority classes come first, but every
-TURN-th grant belongs to a lower one, so that none can be starved. Inside a class, tenants share by virtual token
-counters (Sheng et al., OSDI 2024): the waiting tenant that has been served least, by tokens over weight, goes next. A
-tenant that comes back from idleness may be at most CREDIT usual requests behind the least served one that waits: that
-much of the share it left to others is made up for, so that a quiet tenant hardly feels a loud one, and no more can be
-hoarded. Inside a tenant the earliest deadline goes first. What fits is the ledger's answer.
+Tickets of one group ask the same keys; only they stand in each other's way. Priority classes come first. Inside a
+class, tenants share by virtual token counters (Sheng et al., OSDI 2024): the waiting tenant that has been served least,
+by tokens over weight, goes next. A tenant that comes back from idleness may be at most CREDIT usual requests behind the
+least served one that waited: that much of the share it left to others is made up for, so that a quiet tenant hardly
+feels a loud one, and no more can be hoarded. Inside a tenant the earliest deadline goes first. Every TURN-th grant is
+offered out of this order, in turns to a lower class and to whoever has waited longest: whatever keeps coming, the n-th
+oldest ticket is offered one of the next 2 * TURN * n grants. What fits is the ledger's answer.
 """
 
 from __future__ import annotations
 
 from bisect import insort
+from collections import deque
 from collections.abc import Iterator, Set
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -60,9 +62,14 @@ class _Sum:
 class Line:
     """Tickets in the order they should be served. `usual` is the mean charge of what was served lately."""
 
-    __slots__ = ("_classes", "_groups", "_numbers", "_waiting", "counters", "served", "size", "usual", "weights")
+    __slots__ = (
+        "_ages", "_classes", "_groups", "_level", "_numbers", "_waiting", "counters", "served", "size", "usual",
+        "weights",
+    )  # fmt: skip
 
     def __init__(self) -> None:
+        self._ages: deque[Ticket] = deque()
+        self._level = 0.0
         self._classes: dict[int, _Queues] = {}
         self._groups: dict[object, dict[str, _Sum]] = {}
         self._waiting: dict[str, int] = {}
@@ -85,11 +92,12 @@ class Line:
         self._numbers += 1
         ticket.number = self._numbers
         if ticket.tenant not in self._waiting:
-            behind = self._least() - CREDIT * self.usual / self._weight(ticket.tenant)
+            behind = self._level - CREDIT * self.usual / self._weight(ticket.tenant)
             self.counters[ticket.tenant] = max(self.counters.get(ticket.tenant, 0.0), behind)
             self._forget()
         queues = self._classes.setdefault(ticket.priority, {})
         insort(queues.setdefault((ticket.tenant, ticket.group), []), (ticket.deadline, ticket.number, ticket))
+        self._ages.append(ticket)
         self._count(ticket, 1)
 
     def remove(self, ticket: Ticket) -> None:
@@ -146,16 +154,37 @@ class Line:
 
         Serving or removing the ticket just given is allowed; groups that the caller adds to `full` are left out.
         """
-        for priority in self._ranks():
-            yield from self._fair(self._classes.get(priority, {}), full)
+        self._rise()
+        ranks, oldest = self._ranks(), self._oldest()
+        if oldest is not None:
+            yield oldest
+        for priority in ranks:
+            for ticket in self._fair(self._classes.get(priority, {}), full):
+                if ticket is not oldest:
+                    yield ticket
 
     def _ranks(self) -> list[int]:
-        """The classes, highest first; at every TURN-th grant a lower one goes before them."""
+        """The classes, highest first; at every second turn a lower one goes before them."""
         ranks = sorted(self._classes, reverse=True)
         turns, rest = divmod(self.served, TURN)
-        if rest == TURN - 1 and len(ranks) > 1:
-            ranks.insert(0, ranks.pop(1 + turns % (len(ranks) - 1)))
+        if rest == TURN - 1 and turns % 2 and len(ranks) > 1:
+            ranks.insert(0, ranks.pop(1 + turns // 2 % (len(ranks) - 1)))
         return ranks
+
+    def _oldest(self) -> Ticket | None:
+        """Whoever has waited longest, at every other turn."""
+        ages = self._ages
+        while ages and ages[0].gone:
+            ages.popleft()
+        if len(ages) > 2 * self.size + TURN:
+            self._ages = ages = deque(ticket for ticket in ages if not ticket.gone)
+        turns, rest = divmod(self.served, TURN)
+        return ages[0] if ages and rest == TURN - 1 and not turns % 2 else None
+
+    def _rise(self) -> None:
+        """The counter of the least served tenant that waits; it never falls, or newcomers would undercut each other."""
+        if self._waiting:
+            self._level = max(self._level, min(self.counters.get(tenant, 0.0) for tenant in self._waiting))
 
     def _fair(self, queues: _Queues, full: Set[object]) -> Iterator[Ticket]:
         counters: dict[str, float] = {}
@@ -183,10 +212,6 @@ class Line:
 
     def _cost(self, ticket: Ticket) -> float:
         return ticket.charge / self._weight(ticket.tenant)
-
-    def _least(self) -> float:
-        waiting = (self.counters.get(tenant, 0.0) for tenant in self._waiting)
-        return min(waiting, default=max(self.counters.values(), default=0.0))
 
     def _forget(self) -> None:
         if len(self.counters) > MOST_TENANTS:
