@@ -92,9 +92,9 @@ def test_heavy_requests_go_where_tokens_are_slack() -> None:
     rig = Rig(objective="capacity")
     rig.key("tokens", [Limit.rpm(10), Limit.tpm(100_000)])
     rig.key("requests", [Limit.rpm(1_000), Limit.tpm(10_000)])
-    for _ in range(3):
-        rig.router.acquire(ask(0, 0))
-        rig.router.acquire(ask(2_000, 0))
+    for name, share in (("tokens", 0.4), ("requests", 0.4)):
+        for window in rig.registry.pools[name].windows:
+            window.debit(share * window.cap, rig.clock.time)
     decision = rig.router.acquire(ask(4_000)).decision
     assert decision.key == "tokens"
     assert rig.router.acquire(ask(1)).key_id == "requests"

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp
+from math import exp, inf
 
 from apikeyrouter.core.decision import ROW, Decision
 from apikeyrouter.core.model import INPUT, OUTPUT, REQUESTS, TOKENS
+from apikeyrouter.core.pool import STEEPNESS
 from apikeyrouter.core.roster import Candidate
 from apikeyrouter.core.score import CAPACITY_SCALE, STATIC, TIE_BREAK
 from apikeyrouter.core.terms import LATENCY_REFERENCE_S
+from apikeyrouter.core.window import NEVER, Window
 
 SMALLEST = 1e-9
 """A gap below this is a tie."""
@@ -105,17 +107,31 @@ def _seconds(term: float) -> float:
 def _headroom(d: Decision, other: Parts, gap: float) -> str:
     """More free room in the window that counts most, in its unit, if that alone would have been enough."""
     less = _load_after(d.objective.capacity, other.load, gap)
-    if less is None:
+    windows = [w for pool in other.candidate.pools for w in pool.windows if d.need[w.of] and w.cap]
+    now = [_part(w, d) for w in windows]
+    if less is None or not sum(now):
         return ""
     best: tuple[float, float, str] | None = None
-    for pool in other.candidate.pools:
-        for w in pool.windows:
-            n = d.need[w.of]
-            # The load of a window is need * used / cap^2, so this much less used is that much less load.
-            room = (other.load - less) * w.cap * w.cap / n if n else 0.0
-            if w.of in _NAMES and 0.0 < room <= w.cap and (best is None or room / w.cap < best[0]):
-                best = (room / w.cap, room, _NAMES[w.of])
-    return "" if best is None else f"+{max(1, round(best[1])):,} {best[2]} of headroom"
+    for w, part in zip(windows, now, strict=True):
+        # A decision keeps the sum of its windows' loads; they are taken apart in the proportion they have now.
+        part *= other.load / sum(now)
+        unit = d.need[w.of] / w.cap * _cheapness(w, d)
+        after = part - other.load + less
+        if w.of in _NAMES and part > 0.0 and after >= 0.0:
+            share = (part / unit) ** (1 / STEEPNESS) - (after / unit) ** (1 / STEEPNESS)
+            best = min(best or (inf, 0.0, ""), (share, share * w.cap, _NAMES[w.of]))
+    return "" if best is None or best[0] > 1.0 else f"+{max(1, round(best[1])):,} {best[2]} of headroom"
+
+
+def _part(w: Window, d: Decision) -> float:
+    """What a window adds to the load of its pool, as in Pool.fits_and_load."""
+    used = max(0.0, 1.0 - (w.level - w.held) / w.cap)
+    return float(d.need[w.of] / w.cap * used**STEEPNESS * _cheapness(w, d))
+
+
+def _cheapness(w: Window, d: Decision) -> float:
+    """What returns soon is cheaper: the part of its period that a window had to last for."""
+    return 1.0 if w.rate or w.turns_at == NEVER else min(1.0, max(SMALLEST, (w.turns_at - d.at) / w.period_s))
 
 
 def _load_after(scale: float, load: float, gap: float) -> float | None:

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 REFUSED: Final = -1.0
 FORECAST_EVERY_S: Final = 1.0
+LASTING_S: Final = 3600.0
+"""A window of less than an hour that runs out is back before anybody would plan for it."""
 PROBES: Final = 4
 DECREASE: Final = 0.7
 UNBOUNDED: Final = 1000.0
 """A bound that has grown this far says nothing any more."""
+STEEPNESS: Final = 5
+"""The power of a window's use in the load, which `fits_and_load` has written out."""
 RECOVERING_SHARE: Final = 0.9
 """An exhausted pool shows `recovering` in the last tenth of its wait."""
 
@@ -105,8 +109,10 @@ class Pool:
     def fits_and_load(self, need: Need, now: float) -> float:
         """REFUSED when a window (or the provider's stop) has no room, else the load: lower is better.
 
-        The load is the dot product of the request's shape with each window's use, sum(need/cap * used/cap): it sends
-        token-heavy requests where tokens are slack (Panigrahy 2011; Balseiro, Lu, Mirrokni 2020).
+        The load is the dot product of the request's shape with a price of each window, sum(need/cap * (used/cap)^5):
+        it sends token-heavy requests where tokens are slack (Panigrahy 2011). Room costs next to nothing until it gets
+        scarce, as in primal-dual prices (Buchbinder, Naor 2009): with the plain share as the price an overload of a
+        tenth left 2 % more of the work undone (docs/reference/admitted.md).
         """
         if now < self.until or 0 < self.bound <= self.in_flight:
             return REFUSED
@@ -128,11 +134,13 @@ class Pool:
                         w.refused_at = now
                         w.refused_from = min(w.refused_from, now)
                     return REFUSED
+                used = (cap - free) / cap
+                square = used * used
                 if rate or w.turns_at == NEVER:
-                    load += n * (cap - free) / (cap * cap)
+                    load += n / cap * used * square * square
                 else:
                     # Use it or lose it: what returns soon is cheaper than what must last.
-                    load += n * (cap - free) / (cap * cap) * (w.turns_at - now) / w.period_s
+                    load += n / cap * used * square * square * (w.turns_at - now) / w.period_s
         return load
 
     def take(self, need: Need, now: float) -> list[float]:
@@ -160,12 +168,15 @@ class Pool:
         return marks
 
     def look_ahead(self, now: float) -> None:
-        """Forecast every window; `risk` and `soonest` are the worst of them. At most once in FORECAST_EVERY_S.
+        """Forecast every window. At most once in FORECAST_EVERY_S.
 
-        What is to be told goes to `alarms`, once for each window and period.
+        `risk` is the greatest probability of them, `soonest` what is forecast of the window that may run out first, of
+        those whose end lasts and that were seen for long enough. What is to be told goes to `alarms`, once for each
+        window and period.
         """
         self.ticks_at = now + FORECAST_EVERY_S
-        found = []
+        found: list[Forecast] = []
+        lasting: list[Forecast] = []
         for w in self.windows:
             if w.charge == "concurrency":
                 continue
@@ -174,11 +185,13 @@ class Pool:
                 continue
             f = forecast(w, w.outlook, now)
             found.append(f)
+            if w.period_s >= LASTING_S and not f.cold:
+                lasting.append(f)
             if f.near and now >= w.told_until:
                 w.told_until = f.reset_at or now + w.period_s
                 self.alarms.append(f)
-        self.soonest = max(found, key=_urgency, default=None)
-        self.risk = self.soonest.probability if self.soonest else 0.0
+        self.soonest = max(lasting, key=_urgency, default=None)
+        self.risk = max((f.probability for f in found), default=0.0)
 
     # -- the end of a request -----------------------------------------------------------------------------------
 
