@@ -2,7 +2,8 @@
 
 Requests under way know a pool's windows by their place, so windows keep theirs: one of the same kind takes the new
 size, a new kind goes to the end, and one that is no longer stated is lifted until nobody holds anything in it. What was
-learned from the provider stays. The invariant is that no hold is granted beyond the limit then in force.
+learned from the provider stays. The invariant is that no hold is granted beyond the limit then in force: a smaller
+limit never gives anything back, and never takes more than it must.
 """
 
 from __future__ import annotations
@@ -41,13 +42,28 @@ def _kind(window: Window) -> Kind:
 
 
 def _resize(window: Window, limit: Limit, now: float) -> None:
-    """The new size, with as much used as before; a window that is now over full refuses until it has drained."""
+    """The new size, in force from now on; what requests under way remember of the level is moved along with it.
+
+    What is charged and has not come back counts against the new size. A bucket that is over full by that is empty, not
+    in debt: its refill would have covered the debt by now, had the limit always been the smaller one. A calendar or
+    rolling window counts all that its period has seen, so one that is over full refuses until the period has passed.
+    """
     window.advance(now)
-    used = 0.0 if window.cap >= LIFTED else window.cap - window.level
+    if window.limit == limit and window.cap < LIFTED:
+        window.learned = False
+        return
+    lifted = window.cap >= LIFTED
+    before = window.level
+    used = 0.0 if lifted else window.cap - window.level
     window.limit, window.refund = limit, limit.refund
     window.resize(limit.amount, limit.burst_s)
     window.ceiling = window.cap
     window.level = window.cap - used
+    if window.gross:
+        window.level = max(window.level, min(before, 0.0))
+    window.corrected += 0.0 if lifted else window.level - before
+    window.known.clear()
+    window.seen = None
     window.learned = False
 
 
