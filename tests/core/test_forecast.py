@@ -133,9 +133,10 @@ def test_quantiles_are_in_order_and_before_the_reset(seed: int, amount: int, sec
             pool.settle(need, need, pool.take(need, now), now, now)
         if now >= pool.ticks_at:
             pool.look_ahead(now)
-        f = pool.soonest
-        if f is None:
+        window = pool.windows[0]
+        if window.outlook is None:
             continue
+        f = forecast(window, window.outlook, now)
         known = [at for at in (f.p10, f.p50, f.p90) if at is not None]
         assert known == sorted(known)
         assert [at is None for at in (f.p10, f.p50, f.p90)] == sorted(at is None for at in (f.p10, f.p50, f.p90))
@@ -201,6 +202,20 @@ def test_that_the_end_is_near_is_told_once_in_each_period() -> None:
     assert pool.risk > NEAR
     now, told = drained(pool, now, seconds=3_000, tokens=30)
     assert told == 1
+
+
+@pytest.mark.parametrize(
+    ("per", "shape", "told"), [("hour", "fixed", True), ("day", "bucket", True), ("minute", "bucket", False)]
+)
+def test_only_an_end_that_lasts_is_the_pools_own(per: str, shape: str, told: bool) -> None:
+    """A minute's bucket that is empty is back in seconds; its risk counts all the same."""
+    limit = Limit(of="tokens", amount=3_000, per=per, window=shape)  # type: ignore[arg-type]
+    pool = Pool("p", [limit], now=START)
+    drained(pool, START, seconds=290, tokens=30)
+    assert pool.soonest is None
+    drained(pool, START + 290, seconds=60, tokens=30 if told else 300)
+    assert (pool.soonest is not None) == told
+    assert pool.risk > 0.0
 
 
 def test_what_lasts_is_not_told() -> None:

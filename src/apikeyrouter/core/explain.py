@@ -173,7 +173,7 @@ def sentence(r: Rejection) -> str:
         why.OUTPUT_TOO_LONG: f"can answer {r.bound:,.0f} tokens at most, {r.value:,.0f} were asked",
         why.POLICY: f"policy {r.where}",
         why.FORECAST: f"{r.where} is as likely as not to run out in {_seconds(r.value)}, "
-        f"sooner than the minimum of {_seconds(r.bound)}; its reset is{wait or ' unknown'}",
+        f"sooner than the minimum of {_seconds(r.bound)}; its reset is {wait[2:] or 'unknown'}",
         why.CAPABILITY: r.where if " lacks " in r.where else f"lacks {r.where}",
         why.TAGS: f"is not tagged {r.where}",
         why.AVOIDED: f"failed this request before ({r.where})",

@@ -48,7 +48,15 @@ FIELDS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
             "pools": ["pool-a"],
             "cost": 0.01,
         },
-        "pool": {"state": "abundant", "used": 0.5, "remaining": 0.5, "exhausts_in_h": 100.0, "risk": 0.1},
+        "pool": {
+            "state": "abundant",
+            "used": 0.5,
+            "remaining": 0.5,
+            "risk": 0.1,
+            "exhausts_in_h": 100.0,
+            "resets_in_h": 12.0,
+            "confidence": 0.9,
+        },
         "budget": {"used": 0.5, "remaining": 10.0, "limited": True},
         "time": {
             "hour": 12,
@@ -65,8 +73,9 @@ FIELDS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
 
 `route` is the name asked for (an alias), `model` the provider's; `cost` dollars this request would hold there; `used`
 and `remaining` of a pool are shares of its fullest window, of a budget the share spent or held of the fullest and the
-dollars left of the tightest; `exhausts_in_h` hours until a pool is as likely as not to run out, `risk` the probability
-that it does before its reset; `weekday` 1 is Monday.
+dollars left of the tightest; `risk` is the probability that a pool runs out before its reset, `exhausts_in_h` hours
+until it is as likely as not to have, `resets_in_h` until it is back, `confidence` how well that is known (0 to 1);
+`weekday` 1 is Monday.
 """
 
 OPEN: Final = frozenset({"request.tags", "key.tags", "key.metadata"})

@@ -23,6 +23,7 @@ from apikeyrouter.core.window import Window
 PENDING: Final = 64
 """Predictions whose time has not come, at most one for each sixty-fourth of their horizon."""
 FARTHEST_S: Final = 40 * 86_400.0
+COLD: Final = "cold"
 COLD_S: Final = 300.0
 """Before this much observation a forecast is called cold."""
 HALVINGS: Final = 10
@@ -178,9 +179,14 @@ class Forecast:
     calculated_at: float
 
     @property
+    def cold(self) -> bool:
+        """Too little was seen to rely on it."""
+        return self.method == COLD
+
+    @property
     def near(self) -> bool:
         """Likely enough, and known well enough, to be told."""
-        return self.probability >= NEAR and self.method != "cold"
+        return self.probability >= NEAR and not self.cold
 
 
 def forecast(window: Window, outlook: Outlook, now: float) -> Forecast:
@@ -204,7 +210,7 @@ def forecast(window: Window, outlook: Outlook, now: float) -> Forecast:
         p90=at[2],
         probability=probability,
         confidence=outlook.confidence(horizon),
-        method="cold" if outlook.demand.age_s < COLD_S else "multi-scale",
+        method=COLD if outlook.demand.age_s < COLD_S else "multi-scale",
         usage_rate=outlook.demand.rates[1],
         remaining=max(0.0, left),
         reset_at=window.turns_at if window.turns_at < inf else now + horizon,

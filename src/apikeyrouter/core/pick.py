@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Final
 
 from apikeyrouter.core import decision as why
-from apikeyrouter.core.bearing import key_facts, pool_facts
+from apikeyrouter.core.bearing import key_facts, pool_facts, told
 from apikeyrouter.core.bound import UNSEEN
 from apikeyrouter.core.budget import BudgetTree, Node
 from apikeyrouter.core.decision import Decision, Rejection
@@ -319,8 +319,11 @@ def _poor(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> Rejec
 def _forbidden(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> str | None:
     """What the policies have against a candidate, in words."""
     dues = None if cost is None else cost + ask.billed
-    refused = ask.verdict.refusal(key_facts(candidate, cost), pool_facts(candidate, now), dues)
-    return None if refused is None else f"{refused.policy} v{refused.version}, {refused.word}: {refused.detail}"
+    key, pool = key_facts(candidate, cost), pool_facts(candidate, now)
+    refused = ask.verdict.refusal(key, pool, dues)
+    if refused is None:
+        return None
+    return f"{refused.policy} v{refused.version}, {refused.word}: {refused.detail}{told(refused.detail, key, pool)}"
 
 
 def _preference(candidate: Candidate, ask: Ask, cost: int | None, now: float) -> float:
@@ -330,6 +333,8 @@ def _preference(candidate: Candidate, ask: Ask, cost: int | None, now: float) ->
 def _exhausts_too_soon(candidate: Candidate, soonest: float, now: float) -> Rejection | None:
     """The constraint on the forecast; a pool that nothing is forecast for passes."""
     for pool in candidate.pools:
+        if now >= pool.ticks_at:
+            pool.look_ahead(now)
         f = pool.soonest
         if f is not None and f.p50 is not None and f.p50 - now < soonest and (f.reset_at is None or now < f.reset_at):
             back = None if f.reset_at is None else max(0.0, f.reset_at - now)

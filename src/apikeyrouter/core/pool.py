@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 REFUSED: Final = -1.0
 FORECAST_EVERY_S: Final = 1.0
+LASTING_S: Final = 3600.0
+"""A window of less than an hour that runs out is back before anybody would plan for it."""
 PROBES: Final = 4
 DECREASE: Final = 0.7
 UNBOUNDED: Final = 1000.0
@@ -166,12 +168,15 @@ class Pool:
         return marks
 
     def look_ahead(self, now: float) -> None:
-        """Forecast every window; `risk` and `soonest` are the worst of them. At most once in FORECAST_EVERY_S.
+        """Forecast every window. At most once in FORECAST_EVERY_S.
 
-        What is to be told goes to `alarms`, once for each window and period.
+        `risk` is the greatest probability of them, `soonest` what is forecast of the window that may run out first, of
+        those whose end lasts and that were seen for long enough. What is to be told goes to `alarms`, once for each
+        window and period.
         """
         self.ticks_at = now + FORECAST_EVERY_S
-        found = []
+        found: list[Forecast] = []
+        lasting: list[Forecast] = []
         for w in self.windows:
             if w.charge == "concurrency":
                 continue
@@ -180,11 +185,13 @@ class Pool:
                 continue
             f = forecast(w, w.outlook, now)
             found.append(f)
+            if w.period_s >= LASTING_S and not f.cold:
+                lasting.append(f)
             if f.near and now >= w.told_until:
                 w.told_until = f.reset_at or now + w.period_s
                 self.alarms.append(f)
-        self.soonest = max(found, key=_urgency, default=None)
-        self.risk = self.soonest.probability if self.soonest else 0.0
+        self.soonest = max(lasting, key=_urgency, default=None)
+        self.risk = max((f.probability for f in found), default=0.0)
 
     # -- the end of a request -----------------------------------------------------------------------------------
 
