@@ -166,13 +166,19 @@ class Errand:
     def adapter(self, lease: Lease) -> Adapter:
         return self.dispatcher.adapters[lease.provider]
 
-    def settle(self, lease: Lease, answer: Answer | ChunkStream, usage: Usage | None) -> Settlement | None:
-        """An attempt succeeded: whoever its provider refused before was refused for a reason of its own."""
+    def settle(
+        self, lease: Lease, answer: Answer | ChunkStream, usage: Usage | None, first_s: float | None = None
+    ) -> Settlement | None:
+        """An attempt succeeded: whoever its provider refused before was refused for a reason of its own.
+
+        `first_s` are the seconds to the first content of a stream.
+        """
         if usage is not None and self.measure.tier and not usage.service_tier:
             usage = replace(usage, service_tier=self.measure.tier)
         adapter = self.adapter(lease)
         readings, identity = adapter.limits(answer.headers), adapter.identity(answer.headers)
-        done = self.router.settle(lease, usage, readings=readings, identity=identity, first_byte_s=answer.first_byte_s)
+        first = answer.first_byte_s if first_s is None else first_s
+        done = self.router.settle(lease, usage, readings=readings, identity=identity, first_byte_s=first)
         self.judge_all(served=lease.provider)
         return done
 

@@ -117,7 +117,7 @@ class Settled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
-    """An attempt failed. `kind` and `blame` as in core/failure.py."""
+    """An attempt failed. `kind`, `blame` and `wait_from` as in core/failure.py."""
 
     decision_id: str
     lease_id: str
@@ -128,6 +128,7 @@ class Failed(Event):
     blame: str
     status: int | None
     retry_after: float | None
+    wait_from: str = ""
 
     @classmethod
     def of(cls, lease: Lease, failure: Failure, now: float) -> Self:
@@ -145,6 +146,7 @@ class Failed(Event):
             blame=str(failure.blame),
             status=failure.status,
             retry_after=failure.retry_after,
+            wait_from=failure.wait_from,
         )
 
 

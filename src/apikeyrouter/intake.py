@@ -200,10 +200,22 @@ def _model(body: Body, operation: str, provider: str | None) -> str:
     """The model a language body names; for any other API the operation itself is what keys compete for."""
     if provider is not None and operation not in LANGUAGE_OPERATIONS:
         return operation
+    if operation == "models":
+        return _listing(body, provider)
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequestError("The body has no `model`; name one, as 'gpt-4o-mini' or 'provider/model'.")
     return model
+
+
+def _listing(body: Body, provider: str | None) -> str:
+    """A list of models is asked of a provider; it competes for keys under its own name."""
+    model = body.get("model")
+    if isinstance(model, str) and model:
+        return model
+    if provider is None:
+        raise InvalidRequestError("A list of models needs `provider=`; each has its own.")
+    return "models"
 
 
 def dollars_of(amount: object) -> Decimal | None:

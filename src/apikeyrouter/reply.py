@@ -53,7 +53,8 @@ class FailedAttempt:
 class RoutingMetadata:
     """How a reply came about. `cost` in dollars, None where the price is unknown; `failed` attempts in their order.
 
-    `budget_status` are the budgets it was paid from, as they stood right after it.
+    `budget_status` are the budgets it was paid from, as they stood right after it. `first_token_s` are the seconds from
+    the decision to a stream's first content.
     """
 
     key_used: str
@@ -67,6 +68,7 @@ class RoutingMetadata:
     waited_s: float
     failed: tuple[FailedAttempt, ...] = ()
     budget_status: tuple[BudgetStatus, ...] = ()
+    first_token_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

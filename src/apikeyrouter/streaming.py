@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from apikeyrouter.core.failure import Failure, Kind
-from apikeyrouter.core.ledger import Lease
+from apikeyrouter.core.ledger import Lease, Settlement
 from apikeyrouter.core.model import Reading, Usage
 from apikeyrouter.dispatch import Errand, RoutingMetadata, metadata_of
 from apikeyrouter.errors import ApiKeyRouterError, ConfigurationError, InvalidRequestError, PartialStreamError
@@ -49,6 +49,7 @@ class RoutedStream:
         self._text: list[str] = []
         self._ends = False
         self._started = False
+        self._first_s: float | None = None
         self._finished = False
         self._busy = False
         self.usage: Usage | None = None
@@ -100,7 +101,8 @@ class RoutedStream:
             if failure is None:
                 self._started = True
                 self._errand.goes_on(lease)
-                self.metadata = metadata_of(self._errand.attempts, lease, None)
+                self._first_s = self._errand.router.now() - lease.at
+                self.metadata = self._told(lease, None)
                 return
             self._forget()
             await inner.aclose()
@@ -159,6 +161,10 @@ class RoutedStream:
         if chunk.text:
             self._text.append(chunk.text)
 
+    def _told(self, lease: Lease, done: Settlement | None) -> RoutingMetadata:
+        metadata = metadata_of(self._errand.attempts, lease, None if done is None else done.cost)
+        return replace(metadata, first_token_s=self._first_s)
+
     async def _broken(self, failure: Failure) -> None:
         lease, self._lease, self._finished = self._lease, None, True
         if lease is not None:
@@ -186,11 +192,11 @@ class RoutedStream:
         lease, self._lease, self._finished = self._lease, None, True
         if lease is not None and self._inner is not None:
             try:
-                done = self._errand.settle(lease, self._inner, self.usage)
+                done = self._errand.settle(lease, self._inner, self.usage, self._first_s)
             except BaseException:
                 self._errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
                 raise
-            self.metadata = metadata_of(self._errand.attempts, lease, None if done is None else done.cost)
+            self.metadata = self._told(lease, done)
         await self._close_inner()
 
     async def aclose(self) -> None:
@@ -212,7 +218,7 @@ class RoutedStream:
         A usage that was told before the end is what was used until then, and not what will be billed.
         """
         if self._started and self._inner is not None:
-            self._errand.settle(lease, self._inner, self.usage if self._ends else None)
+            self._errand.settle(lease, self._inner, self.usage if self._ends else None, self._first_s)
         else:
             self._errand.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
 

@@ -20,6 +20,7 @@ def event(kind: str, **fields: object) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields}, ensure_ascii=False)}\n\n".encode()
 
 
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "weather"}
 START = {"input_tokens": 12, "cache_read_input_tokens": 8, "cache_creation_input_tokens": 4, "output_tokens": 1}
 
 
@@ -53,6 +54,31 @@ class TestAnthropic(AdapterSuite):
     ).encode()
     usage = Usage(input_tokens=24, output_tokens=9, cache_read_tokens=8, cache_write_tokens=4)
     events = text_events("Grüße, ", "世界 🌍")
+    called = ("weather", MappingProxyType({"city": "Zürich", "days": 2}))
+    calls = json.dumps(
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude-x",
+            "content": [{**CALL, "input": {"city": "Zürich", "days": 2}}],
+            "stop_reason": "tool_use",
+            "usage": {**START, "output_tokens": 9},
+        }
+    ).encode()
+    call_events = (
+        event("message_start", message={"id": "msg_1", "model": "claude-x", "usage": START})
+        + event(
+            "content_block_start",
+            index=0,
+            content_block={**CALL, "input": {}},
+        )
+        + event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": '{"city": "Zür'})
+        + event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": 'ich", "days": 2}'})
+        + event("content_block_stop", index=0)
+        + event("message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 9})
+        + event("message_stop")
+    )
     stream_error = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
     refusals = (
         Refusal(Kind.RATE_LIMITED, 429, error("rate_limit_error", "tokens"), {"retry-after": "12"}, retry_after=12.0),

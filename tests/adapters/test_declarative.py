@@ -64,6 +64,38 @@ class TestKeyInQuery(TestGeocoder):
         return DeclarativeAdapter({**GEOCODER, "auth": {"query": "key"}}, base_url=base_url)
 
 
+class TestFeed(AdapterSuite):
+    """Events of any API, whose last is known."""
+
+    operation = "follow"
+    body: Mapping[str, object] = {"topic": "Grüße"}
+    text = "Grüße, 世界 🌍"
+    usage = Usage(input_tokens=3, output_tokens=5, cost_reported=Decimal("0.002"))
+    answer = '{"text": "Grüße, 世界 🌍", "usage": {"in": 3, "out": 5}, "price": "0.002"}'.encode()
+    events = (
+        'event: start\ndata: {"topic": "x"}\n\n'
+        'data: {"text": "Grüße, "}\n\ndata: {"text": "世界 🌍"}\n\n'
+        'data: {"usage": {"in": 3, "out": 5}, "price": "0.002"}\n\nevent: bye\ndata: {}\n\n'
+    ).encode()
+    stream_error = b'event: error\ndata: {"code": "busy"}\n\n'
+    refusals = (
+        Refusal(Kind.OVERLOADED, 503, b"{}"),
+        Refusal(Kind.OVERLOADED, 200, b'{"code": "busy"}'),
+        Refusal(Kind.RATE_LIMITED, 429, b"{}", {"retry-after": "3"}, retry_after=3.0),
+        Refusal(Kind.UNAUTHENTICATED, 401, b"{}"),
+    )
+
+    def make(self, base_url: str) -> DeclarativeAdapter:
+        follow = {"path": "/follow", "params": ["topic"], "stream": "sse", "content": "$.text", "ends": "bye"}
+        return DeclarativeAdapter(
+            base_url=base_url,
+            operations={"follow": follow},
+            cost={"path": "$.price"},
+            usage={"at": ["$.usage"], "input": ["in"], "output": ["out"]},
+            errors=[{"code": "busy", "status": [200, 503], "means": "overloaded"}],
+        )
+
+
 async def exchanged(
     operation: Mapping[str, object], body: Mapping[str, object], reply: bytes = b"{}", **settings: object
 ) -> tuple[Answer, list[Received]]:

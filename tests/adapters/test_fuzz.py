@@ -10,8 +10,11 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apikeyrouter import ApiKeyRouter, ApiKeyRouterError, Budget, Limit, PriceBook, RetrySettings, Settings
 from apikeyrouter.adapters import AnthropicAdapter, DeclarativeAdapter, GeminiAdapter, OpenAIAdapter
 from apikeyrouter.core.failure import Kind
+from apikeyrouter.core.ledger import idle
+from apikeyrouter.intake import LANGUAGE_OPERATIONS
 from apikeyrouter.ports import Adapter, Call
 from apikeyrouter.testing import PlainSecret
 
@@ -19,7 +22,17 @@ Transport = httpx.AsyncBaseTransport
 CHAT: dict[str, object] = {"messages": [{"role": "user", "content": "hi"}]}
 
 
-OPERATIONS = {"op": {"path": "/x", "content": "$.a[*].b", "cost": {"path": "$.cost"}}}
+OPERATIONS = {
+    "op": {"path": "/x", "content": "$.a[*].b", "cost": {"path": "$.cost"}},
+    "events": {"path": "/x", "stream": "sse", "content": "$.text", "cost": {"path": "$.usage.cost"}, "ends": "[DONE]"},
+    "bytes": {"path": "/x", "stream": "bytes", "answer": "bytes", "cost": {"per_request": "0.01"}},
+}
+
+
+def declared(given: Transport) -> Adapter:
+    return DeclarativeAdapter(base_url="https://x.test", operations=OPERATIONS, transport=given)
+
+
 Which = tuple[Callable[[Transport], Adapter], str, dict[str, object]]
 MAKERS: list[Which] = [
     (lambda given: OpenAIAdapter(transport=given), "chat", CHAT),
@@ -29,7 +42,9 @@ MAKERS: list[Which] = [
     (lambda given: AnthropicAdapter(transport=given), "messages", CHAT),
     (lambda given: GeminiAdapter(transport=given), "chat", CHAT),
     (lambda given: GeminiAdapter(transport=given), "embeddings", {"input": ["x", "y"]}),
-    (lambda given: DeclarativeAdapter(base_url="https://x.test", operations=OPERATIONS, transport=given), "op", {}),
+    (lambda given: declared(given), "op", {}),
+    (lambda given: declared(given), "events", {}),
+    (lambda given: declared(given), "bytes", {}),
 ]
 NAMES = st.sampled_from(
     [
@@ -151,8 +166,45 @@ def test_any_stream(which: Which, headers: dict[str, str], pieces: list[bytes]) 
         stream = await adapter.stream(call(operation, asked))
         chunks = [chunk async for chunk in stream]
         assert all(chunk.failure is None for chunk in chunks[:-1])
-        if stream.failure is None and not any(chunk.data for chunk in chunks):
+        if stream.failure is None and not any(chunk.data or chunk.raw for chunk in chunks):
             assert chunks[-1].failure is not None
         await stream.aclose()
+
+    asyncio.run(main())
+
+
+@given(st.sampled_from(MAKERS), st.integers(100, 599), HEADERS, st.lists(BODIES, max_size=4), st.booleans())
+def test_any_answer_through_the_router(
+    which: Which, status: int, headers: dict[str, str], pieces: list[bytes], streaming: bool
+) -> None:
+    """No error but ours, no wait beyond the request's time, and nothing held, open or in flight afterwards."""
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers=raw, stream=Bytes(pieces))
+
+    async def main() -> None:
+        make, operation, asked = which
+        budget = Budget(scope="global", limit="100", period="day", mode="soft")
+        settings = Settings(timeout_s=5.0, retry=RetrySettings(attempts=2, backoff_s=0.0))
+        router = ApiKeyRouter(prices=PriceBook(), budgets=[budget], settings=settings, log=False)
+        await router.register_provider("p", make(httpx.MockTransport(answer)))
+        await router.register_key(PlainSecret().reveal(), "p", id="k", limits=[Limit.rpm(100), Limit.concurrency(5)])
+        body = {"model": "m", **asked} if operation in LANGUAGE_OPERATIONS else asked
+        try:
+            async with asyncio.timeout(5):
+                if streaming:
+                    async for _ in router.stream(body, operation=operation, provider="p", wait=False):
+                        pass
+                else:
+                    await router.route(body, operation=operation, provider="p", wait=False)
+        except ApiKeyRouterError as error:
+            assert PlainSecret().reveal() not in f"{error} {error!r} {error.details}"  # noqa: PT017
+        driver = router._router
+        assert not driver.ledger.open_leases
+        assert idle(list(driver.registry.pools.values()), driver.budgets)
+        assert all(d.breaker.in_flight == 0 for d in driver.registry.deployments.values())
+        assert all(str(decision) for decision in driver.decisions.values())
+        await router.aclose()
 
     asyncio.run(main())

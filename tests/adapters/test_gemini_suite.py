@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from apikeyrouter.adapters import GeminiAdapter
 from apikeyrouter.core.failure import Kind
@@ -30,6 +31,7 @@ COUNTED = {
     "thoughtsTokenCount": 5,
     "totalTokenCount": 32,
 }
+_CALL: dict[str, object] = {"functionCall": {"name": "weather", "args": {"city": "Zürich", "days": 2}}}
 PER_DAY = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel"}]}
 BAD_KEY = {"reason": "API_KEY_INVALID"}
 RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "38.2s"}
@@ -57,6 +59,11 @@ class TestGemini(AdapterSuite):
         + event([{"text": "Grüße, "}])
         + event([{"text": "世界 🌍"}], "STOP", usageMetadata=COUNTED)
     ).replace(b"\r\n", b"\n")
+    called = ("weather", MappingProxyType({"city": "Zürich", "days": 2}))
+    calls = json.dumps(
+        {"candidates": [{"index": 0, "content": {"parts": [_CALL]}, "finishReason": "STOP"}], "responseId": "r1"}
+    ).encode()
+    call_events = event([_CALL], "STOP", usageMetadata=COUNTED).replace(b"\r\n", b"\n")
     stream_error = b"data: " + error("UNAVAILABLE", "The model is overloaded.") + b"\n\n"
     refusals: Sequence[Refusal] = (
         Refusal(Kind.RATE_LIMITED, 429, error("RESOURCE_EXHAUSTED", "quota exceeded", RETRY), retry_after=38.2),

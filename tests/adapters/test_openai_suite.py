@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 
 from apikeyrouter.adapters import OpenAIAdapter
 from apikeyrouter.core.failure import Kind
@@ -19,6 +20,11 @@ def _event(delta: dict[str, object], finish: str | None = None) -> bytes:
     return f"data: {json.dumps({'choices': [choice], 'usage': None}, ensure_ascii=False)}\n\n".encode()
 
 
+_CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city": "Zürich", "days": 2}'},
+}
 _USAGE = {
     "prompt_tokens": 20,
     "completion_tokens": 12,
@@ -52,6 +58,22 @@ class TestOpenAI(AdapterSuite):
         + _event({"content": "世界 🌍"})
         + _event({}, "stop")
         + f"data: {json.dumps({'choices': [], 'usage': _USAGE})}\n\n".encode()
+        + b"data: [DONE]\n\n"
+    )
+    called = ("weather", MappingProxyType({"city": "Zürich", "days": 2}))
+    calls = json.dumps(
+        {"choices": [{"index": 0, "message": {"tool_calls": [_CALL]}, "finish_reason": "tool_calls"}]}
+    ).encode()
+    call_events = (
+        _event(
+            {
+                "role": "assistant",
+                "tool_calls": [{**_CALL, "index": 0, "function": {"name": "weather", "arguments": ""}}],
+            }
+        )
+        + _event({"tool_calls": [{"index": 0, "function": {"arguments": '{"city": "Zür'}}]})
+        + _event({"tool_calls": [{"index": 0, "function": {"arguments": 'ich", "days": 2}'}}]})
+        + _event({}, "tool_calls")
         + b"data: [DONE]\n\n"
     )
     stream_error = b"data: " + _error("The server is overloaded", "server_is_overloaded", "server_error") + b"\n\n"

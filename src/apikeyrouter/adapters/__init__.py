@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from apikeyrouter.adapters.jsonhttp import HTTPAdapter
     from apikeyrouter.adapters.openai import OpenAIAdapter
     from apikeyrouter.adapters.signing import Signing, signer
+    from apikeyrouter.adapters.token_sources import token_source
 
 __all__ = [
     "AnthropicAdapter",
@@ -26,6 +27,7 @@ __all__ = [
     "Signing",
     "build",
     "signer",
+    "token_source",
 ]
 
 _HOMES: Final = {
@@ -39,6 +41,7 @@ _HOMES: Final = {
     "Signing": "signing",
     "build": "factory",
     "signer": "signing",
+    "token_source": "token_sources",
 }
 
 

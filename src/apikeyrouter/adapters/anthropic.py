@@ -144,6 +144,10 @@ class AnthropicAdapter(HTTPAdapter):
             return "".join(piece for piece in said if isinstance(piece, str))
         return content_of(operation, body)
 
+    def estimate_cost(self, operation: str, body: Body) -> int | None:
+        """A list of models is free; elsewhere tokens decide."""
+        return 0 if operation == "models" else None
+
     def probe_request(self, call: Call) -> Outgoing | None:
         """The list of models, one of them."""
         headers = self._headers(call.secret, self._version or LATEST)

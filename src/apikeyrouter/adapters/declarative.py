@@ -202,7 +202,7 @@ class DeclarativeAdapter(HTTPAdapter):
             told = raw if isinstance(raw, str) else first(operation.content, raw) if operation.content else ""
             return shown(told), self._stream_usage(operation, raw)
 
-        return PassingReader(failed, read)
+        return PassingReader(failed, read, operation.ends)
 
     def _stream_usage(self, operation: Operation, raw: object) -> Usage | None:
         """What an event says was used; None where neither it nor the configuration says anything."""

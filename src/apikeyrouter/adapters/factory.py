@@ -30,6 +30,8 @@ _WORDS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
         "deployments": (Mapping,),
         "auth": _TEXT,
         "headers": (Mapping,),
+        "features": (list, tuple),
+        "max_output_tokens": (int,),
     },
     "anthropic": {
         "base_url": _TEXT,
@@ -44,6 +46,7 @@ _WORDS: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
         "project": _TEXT,
         "location": _TEXT,
         "auth": _TEXT,
+        "token_source": _TEXT,
         "headers": (Mapping,),
     },
 }
@@ -110,9 +113,28 @@ def _constructor_problems(arguments: Mapping[str, object], where: str) -> list[s
     for name, value in mapping(arguments.get("headers")).items():
         if not isinstance(value, str) or not value.isprintable():
             found.append(f"{where}: header '{name}' needs one line of text")
+    found += [f"{where}: {sentence}" for sentence in _named_wrongly(arguments)]
     chosen = arguments.get("dialect")
     if isinstance(chosen, str) and chosen not in dialect_names():
         found.append(f"{where}: dialect '{chosen}' is unknown; use one of {', '.join(dialect_names())}")
+    return found
+
+
+def _named_wrongly(arguments: Mapping[str, object]) -> list[str]:
+    """What stands for something that has to exist, and what is a list of names."""
+    source, features = arguments.get("token_source"), arguments.get("features")
+    found = []
+    if isinstance(source, str):
+        from apikeyrouter.adapters.token_sources import known_sources, source_named
+
+        if source_named(source) is None:
+            known_ones = ", ".join(known_sources()) or "none yet"
+            found.append(
+                f"token_source '{source[:64]}' is not registered; decorate a function with @token_source first"
+                f" ({known_ones})"
+            )
+    if isinstance(features, list | tuple) and not all(isinstance(name, str) for name in features):
+        found.append("features is no list of names like [streaming, tools]")
     return found
 
 
@@ -137,6 +159,10 @@ def _anthropic(arguments: dict[str, object], options: WireOptions) -> BaseAdapte
 def _gemini(arguments: dict[str, object], options: WireOptions) -> BaseAdapter:
     from apikeyrouter.adapters.gemini import GeminiAdapter
 
+    if "token_source" in arguments:
+        from apikeyrouter.adapters.token_sources import source_named
+
+        arguments["token_source"] = source_named(cast(str, arguments["token_source"]))
     return cast("Callable[..., BaseAdapter]", GeminiAdapter)(**arguments, **options)
 
 

@@ -7,7 +7,7 @@ secret is the token itself, or what `token_source` makes one from (it should cac
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, Literal, Unpack
 from urllib.parse import quote
@@ -35,12 +35,11 @@ from apikeyrouter.adapters.jsonhttp import (
 )
 from apikeyrouter.adapters.narrow import mapping
 from apikeyrouter.adapters.openai_shape import content_of
+from apikeyrouter.adapters.token_sources import TokenSource
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.model import Capabilities, Usage
 from apikeyrouter.errors import InvalidConfigurationError, InvalidRequestError
 from apikeyrouter.ports import Body, Call, SecretSource
-
-TokenSource = Callable[[SecretSource], Awaitable[SecretSource]]
 
 _BASE: Final[RawHeaders] = [
     (b"content-type", b"application/json"),
@@ -164,6 +163,10 @@ class GeminiAdapter(HTTPAdapter):
     def content(self, operation: str, body: object) -> object:
         """Text, vectors or model ids."""
         return content_of(operation, body)
+
+    def estimate_cost(self, operation: str, body: Body) -> int | None:
+        """A list of models is free; elsewhere tokens decide."""
+        return 0 if operation == "models" else None
 
     def probe_request(self, call: Call) -> Outgoing | None:
         """The list of models, one of them; Vertex has no such list, and is taken for healthy."""

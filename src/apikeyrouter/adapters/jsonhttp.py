@@ -19,6 +19,7 @@ from apikeyrouter.adapters.http import Incoming, Opened, Outgoing, RawHeaders, W
 from apikeyrouter.adapters.narrow import text
 from apikeyrouter.adapters.sse import Decoder, Event, EventTooLongError
 from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.model import Usage
 from apikeyrouter.errors import InvalidRequestError
 from apikeyrouter.ports import Answer, Call, Chunk, ChunkStream, Headers, SecretSource
 
@@ -148,7 +149,7 @@ class HTTPAdapter(BaseAdapter):
             message = "the provider's answer is not JSON" if raw else "the provider's answer is empty"
             answer.failure = Failure(kind=Kind.MALFORMED, status=answer.status, message=message, billed=True)
             return answer
-        answer.usage = self.usage(operation, raw)
+        answer.usage = self.usage(operation, raw) or (Usage() if operation == "models" else None)
         answer.failure = self.complete(operation, raw)
         if answer.failure is None:
             answer.raw = raw

@@ -8,7 +8,7 @@ could be settled.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, Unpack
 from urllib.parse import quote
 
@@ -58,8 +58,10 @@ class OpenAIAdapter(HTTPAdapter):
 
     `dialect` names a table (see `apikeyrouter.adapters.dialect.names()`); without it the address decides. `api_version`
     switches to Azure's deployment addresses, where `deployments` maps model names to deployments (default: the same
-    name). `auth` is how the key travels: "bearer", or "api-key" (Azure's default). Raises InvalidConfigurationError for
-    an address that is neither https nor loopback, unless `allow_http`.
+    name). `auth` is how the key travels: "bearer", or "api-key" (Azure's default). `features` are what this server can
+    do, where that is less than the shape can carry, `max_output_tokens` the longest answer it gives: requests that need
+    more go elsewhere. Raises InvalidConfigurationError for an address that is neither https nor loopback, unless
+    `allow_http`.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class OpenAIAdapter(HTTPAdapter):
         deployments: Mapping[str, str] | None = None,
         auth: Literal["bearer", "api-key"] | None = None,
         headers: Mapping[str, str] | None = None,
+        features: Iterable[str] | None = None,
+        max_output_tokens: int | None = None,
         clock: Callable[[], float] = time.time,
         **wire: Unpack[WireOptions],
     ) -> None:
@@ -84,7 +88,7 @@ class OpenAIAdapter(HTTPAdapter):
         extra = {**(headers or {}), "openai-organization": organization, "openai-project": project}
         self._fixed: RawHeaders = [*_JSON, *(header(name, value) for name, value in extra.items() if value)]
         self._stream_usage = speech.options.get("stream_usage") is not False
-        self.capabilities = _capabilities(speech)
+        self.capabilities = _capabilities(speech, features, max_output_tokens)
 
     def check(self, operation: str, body: Body) -> None:
         """Raise InvalidRequestError for an unknown operation or a body without its one needed field."""
@@ -142,6 +146,10 @@ class OpenAIAdapter(HTTPAdapter):
         """Text, vectors or model ids."""
         return content_of(operation, body)
 
+    def estimate_cost(self, operation: str, body: Body) -> int | None:
+        """A list of models is free; elsewhere tokens decide."""
+        return 0 if operation == "models" else None
+
     def probe_request(self, call: Call) -> Outgoing | None:
         """The list of models."""
         return Outgoing(
@@ -178,7 +186,12 @@ def _address(base_url: str | None, speech: Dialect) -> str:
     return address
 
 
-def _capabilities(speech: Dialect) -> Capabilities:
+def _capabilities(speech: Dialect, stated: Iterable[str] | None, longest: int | None) -> Capabilities:
     operations = frozenset(text(name) for name in items(speech.options.get("operations"))) or frozenset(PATHS)
     features = frozenset(text(name) for name in items(speech.options.get("features"))) or _FEATURES
-    return Capabilities(features=features | tells_limits(speech), operations=operations)
+    if stated is not None:
+        unknown = sorted(frozenset(stated) - _FEATURES)
+        if unknown:
+            raise InvalidConfigurationError(f"feature '{unknown[0]}' is unknown; use {', '.join(sorted(_FEATURES))}")
+        features = frozenset(stated)
+    return Capabilities(features=features | tells_limits(speech), operations=operations, max_output_tokens=longest)

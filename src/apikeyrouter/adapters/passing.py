@@ -18,13 +18,18 @@ from apikeyrouter.ports import Chunk, Headers
 
 class PassingReader:
     """Events up to `[DONE]` or the end of the body. `failed` classifies an event that is an error, None for any other;
-    `read` gives its text and the usage known so far."""
+    `read` gives its text and the usage known so far. `last` is the data or the name of the event that must end the
+    stream; empty: nobody can tell a stream that broke off from one that ended."""
 
-    __slots__ = ("_failed", "_read", "_usage", "done", "started")
+    __slots__ = ("_failed", "_last", "_read", "_usage", "done", "started")
 
     def __init__(
-        self, failed: Callable[[str, object], Failure | None], read: Callable[[object], tuple[str, Usage | None]]
+        self,
+        failed: Callable[[str, object], Failure | None],
+        read: Callable[[object], tuple[str, Usage | None]],
+        last: str = "",
     ) -> None:
+        self._last = last
         self._failed = failed
         self._read = read
         self._usage: Usage | None = None
@@ -33,7 +38,7 @@ class PassingReader:
 
     def read(self, event: Event) -> Iterable[Chunk]:
         """One chunk for an event: `data` is its JSON object, or `{"data": ...}` of anything else."""
-        self.done = event.data == "[DONE]"
+        self.done = event.data == "[DONE]" or (bool(self._last) and self._last in (event.data, event.name))
         raw = parsed(event.data)
         failure = None if self.done else self._failed(event.name, raw)
         if failure is not None:
@@ -49,8 +54,13 @@ class PassingReader:
         return (Chunk(data=data, text=text, content=True, usage=told, raw=framed(event)),)
 
     def ending(self) -> Failure | None:
-        """An event stream ends when its body does; nothing at all is a failure."""
-        return None if self.started else _empty()
+        """An event stream ends when its body does, or with its last event; nothing at all is a failure."""
+        if not self.started:
+            return _empty()
+        if self.done or not self._last:
+            return None
+        message = "the stream broke off before its last event"
+        return Failure(kind=Kind.NETWORK, status=200, message=message, billed=True)
 
 
 class PassingStream:

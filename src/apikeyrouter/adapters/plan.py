@@ -32,8 +32,8 @@ _WORDS: Final = frozenset(
     | WIRE_WORDS
 )
 _OPERATION_WORDS: Final = frozenset(
-    {"answer", "body", "content", "cost", "counts", "encoding", "headers", "idempotency", "idempotent", "limits"}
-    | {"method", "params", "path", "stream"}
+    {"answer", "body", "content", "cost", "counts", "encoding", "ends", "headers", "idempotency", "idempotent"}
+    | {"limits", "method", "params", "path", "stream"}
 )
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 _SAFE_TO_REPEAT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -58,7 +58,8 @@ class Operation:
     """One request the provider offers.
 
     `params` None: what is not placed elsewhere goes where the method puts it. `placed` are all placeholders.
-    `idempotency` is the header that marks repeats of one request. `stream` says what router.stream() passes on. What
+    `idempotency` is the header that marks repeats of one request. `stream` says what router.stream() passes on, `ends`
+    the event that must end it. What
     `counts` is charged to quotas when it serves as a probe. `limits` hold for this operation alone.
     """
 
@@ -76,6 +77,7 @@ class Operation:
     limits: tuple[Limit, ...] = ()
     idempotency: str = ""
     stream: Streams = ""
+    ends: str = ""
     counts: bool = True
     placed: frozenset[str] = frozenset()
 
@@ -159,6 +161,7 @@ def _operation(name: str, given: Mapping[str, object], cost: Cost, where: str, p
         limits=_limits_of(given.get("limits"), name, f"{where}.limits", problems),
         idempotency=_idempotency(given, where, problems),
         stream=cast(Streams, _choice(given, "stream", ("", "sse", "bytes"), where, problems)),
+        ends=text(given.get("ends")),
         counts=given.get("counts", True) is True,
     )
 

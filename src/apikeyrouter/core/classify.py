@@ -164,12 +164,14 @@ def classify(
         kind, rule = Kind.NOT_ON_PLAN, None
     until = _date(rule, evidence.message, now)  # until a date nothing is sent, and a level of now would be stale then
     waits = _Waits(table=table, kind=kind, rule=rule, readings=(*readings, *carried), spoken=spoken)
+    wait_s, source = (until - now, "date") if until is not None else _wait(waits, evidence, now)
     return Failure(
         kind=kind,
         status=evidence.status,
         code=_shown_code(rule, evidence.codes),
         message=sentence(evidence.message, secret) or _plain_sentence(evidence.status),
-        retry_after=until - now if until is not None else _wait(waits, evidence, now),
+        retry_after=wait_s,
+        wait_from=source,
         until=until,
         billed=rule.billed if rule is not None else evidence.status in _MAY_BE_BILLED,
         readings=told if until is None else (),
@@ -249,21 +251,20 @@ def _plain_sentence(status: int | None) -> str:
     return f"the provider answered {status} without a sentence"
 
 
-def _wait(known: _Waits, seen: _Evidence, now: float) -> float | None:
+def _wait(known: _Waits, seen: _Evidence, now: float) -> tuple[float | None, str]:
     """By precedence: retry-after-ms, retry-after, the body, its sentence (the wait it names, else what its numbers
-    say), the reset of what is used up, the rule."""
+    say), the reset of what is used up, the rule; and which of them it was."""
     if known.kind not in _WAITS:
-        return None
-    stated = retry_after(seen.headers, now)
-    if stated is None:
-        stated = _body_wait(known.table, seen.body, now)
-    if stated is None:
-        stated = _spoken_wait(seen.message)
-    if stated is None:
-        stated = max((s for each in known.spoken if (s := each.wait_s) is not None), default=None)
-    if stated is None:
-        stated = max((r.reset_s for r in known.readings if r.remaining == 0 and r.reset_s is not None), default=None)
-    return stated if stated is not None or known.rule is None else known.rule.retry_after
+        return None, ""
+    told = (
+        ("header", retry_after(seen.headers, now)),
+        ("body", _body_wait(known.table, seen.body, now)),
+        ("message", _spoken_wait(seen.message)),
+        ("message", max((s for each in known.spoken if (s := each.wait_s) is not None), default=None)),
+        ("quota", max((r.reset_s for r in known.readings if r.remaining == 0 and r.reset_s is not None), default=None)),
+        ("rule", None if known.rule is None else known.rule.retry_after),
+    )
+    return next(((seconds, source) for source, seconds in told if seconds is not None), (None, ""))
 
 
 def _body_wait(table: ErrorTable, body: object, now: float) -> float | None:

@@ -7,7 +7,7 @@ value: it becomes an exception only when it leaves the router.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from apikeyrouter.core.model import Reading
@@ -82,7 +82,8 @@ class Failure:
     `until` an absolute epoch second where the provider names a date (month end, midnight in its zone). `billed` tells
     that the provider may have charged the request although no answer came (timeouts), so the hold is committed.
     `sent` False: the request never left, so nothing was charged. `readings` are the quotas that the body states, and
-    `owner` the account it names, beyond what the headers say.
+    `owner` the account it names, beyond what the headers say. `wait_from` is where the wait was found: in a `header`,
+    the `body`, its `message`, a `date`, the reset of a used-up `quota`, our own `rule`, or nowhere.
     """
 
     kind: Kind
@@ -95,6 +96,7 @@ class Failure:
     sent: bool = True
     readings: tuple[Reading, ...] = ()
     owner: tuple[str, ...] = ()
+    wait_from: str = field(default="", compare=False)
 
     @property
     def blame(self) -> Blame:

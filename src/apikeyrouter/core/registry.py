@@ -34,6 +34,8 @@ from apikeyrouter.errors import (
 
 ANY_OPERATION: Final = "http"
 """A request whose dialect nobody asked about: every provider takes it."""
+LISTING: Final = "models"
+"""Any key may ask which models there are."""
 MOST_ROSTERS: Final = 1024
 MOST_COMPILED: Final = 50_000
 """Candidates in all compiled rosters together: names of models come from callers, and are not kept without bound."""
@@ -366,7 +368,7 @@ class Registry:
         missing = needs - capabilities.features
         if not key.usable:
             return "state", f"is {key.state}"
-        if not self.serves(key, model, pinned=pinned):
+        if operation != LISTING and not self.serves(key, model, pinned=pinned):
             return "model", f"does not serve {model}"
         if operation not in capabilities.operations and operation != ANY_OPERATION:
             return "operation", f"{key.provider} has no operation '{operation}'"

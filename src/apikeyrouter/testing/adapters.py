@@ -17,11 +17,13 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.model import Usage
 from apikeyrouter.errors import InvalidRequestError
 from apikeyrouter.ports import Adapter, Answer, Call, Chunk
+from apikeyrouter.testing.calls import called_by, calls_of, joined, read
 from apikeyrouter.testing.raw import CUT, HANG, RawProvider, Received, Script, Step, chunked, response
 
 KEY = "sk-suite-0123456789abcdefABCDEF"
@@ -51,11 +53,17 @@ class Refusal:
     retry_after: float | None = None
 
 
+DEMANDED: Final = frozenset({Kind.RATE_LIMITED, Kind.UNAUTHENTICATED, Kind.OVERLOADED})
+"""What every API says in some way, and what routing cannot do without."""
+
+
 class AdapterSuite:
     """Class attributes describe one adapter and the words of its provider; see the module's docstring.
 
     `events` is a whole event stream with `text` and `usage` in it (empty: the adapter does not stream); `stream_error`
     is an event that reports an overload after a 200. `key_is_sent` False: the key buys or signs instead of travelling.
+    `calls` is an answer whose model calls a tool, `called` that tool's name and arguments, `call_events` the same as a
+    stream (each empty: the API has no tools). `demanded` are the refusals that `refusals` must at least hold.
     `patience_s` is what the tests wait for an answer that never comes: more, where a call begins with another.
     """
 
@@ -68,6 +76,10 @@ class AdapterSuite:
     events: bytes = b""
     stream_error: bytes = b""
     refusals: Sequence[Refusal] = ()
+    demanded: frozenset[Kind] = DEMANDED
+    calls: bytes = b""
+    call_events: bytes = b""
+    called: tuple[str, Mapping[str, object]] = ("", {})
     key_in_url: bool = False
     key_is_sent: bool = True
     patience_s: float = 0.05
@@ -154,7 +166,8 @@ class AdapterSuite:
         assert answer.content == self.text
 
     async def test_every_refusal_is_classified(self) -> None:
-        assert self.refusals, "name the refusals this provider knows"
+        missing = self.demanded - {refusal.means for refusal in self.refusals}
+        assert not missing, f"name how this provider says {', '.join(sorted(missing))}"
         for refusal in self.refusals:
             answer = await self.told(response(refusal.body, refusal.status, refusal.headers))
             assert answer.failure is not None
@@ -170,6 +183,28 @@ class AdapterSuite:
             assert failure is not None
             assert failure.kind is refusal.means
             assert chunks == []
+
+    def _needs(self, given: bytes, what: str) -> None:
+        if not given:
+            import pytest
+
+            pytest.skip(f"this adapter has no {what}")
+
+    async def test_a_tool_call_is_read(self) -> None:
+        self._needs(self.calls, "tools")
+        answer = await self.told(response(self.calls))
+        assert answer.failure is None
+        assert called_by(calls_of(answer.body)) == [self.called]
+
+    async def test_a_streamed_tool_call_is_read(self) -> None:
+        self._needs(self.call_events, "streamed tools")
+        for size in (1, len(self.call_events)):
+            parts = [self.call_events[at : at + size] for at in range(0, len(self.call_events), size)]
+            failure, chunks = await self.streamed(chunked(*parts))
+            assert failure is None
+            assert all(chunk.failure is None for chunk in chunks), chunks[-1]
+            assert any(chunk.content for chunk in chunks)
+            assert called_by(joined(chunks)) == [self.called]
 
     async def test_a_key_in_a_refusal_is_hidden(self) -> None:
         said = json.dumps({"error": {"message": f"bad key {KEY} given"}, "message": f"bad key {KEY}"}).encode()
@@ -328,3 +363,35 @@ class AdapterSuite:
             async with asyncio.timeout(5):
                 await provider.left.wait()
             await adapter.aclose()
+
+    async def test_a_cancelled_stream_leaves_the_connection(self) -> None:
+        self._needs_streaming()
+        start = self.events[: self.events.index(b"\n\n") + 2]
+        async with RawProvider([chunked(start, ends=False), HANG]) as provider:
+            adapter = self.make(provider.base_url)
+            stream = await adapter.stream(self.call())
+            reading = asyncio.create_task(read(stream))
+            async with asyncio.timeout(5):
+                await provider.arrived.wait()
+            await asyncio.sleep(0.02)
+            reading.cancel()
+            outcome = (await asyncio.gather(reading, return_exceptions=True))[0]
+            assert isinstance(outcome, asyncio.CancelledError)
+            await stream.aclose()
+            async with asyncio.timeout(5):
+                await provider.left.wait()
+            await adapter.aclose()
+
+    async def test_a_stream_that_never_begins_is_late(self) -> None:
+        self._needs_streaming()
+        for script in ((HANG,), (chunked(b": patience\n\n", ends=False), HANG)):
+            async with RawProvider(script) as provider:
+                adapter = self.make(provider.base_url)
+                stream = await adapter.stream(self.call(timeout=self.patience_s))
+                chunks = await read(stream)
+                await stream.aclose()
+                await adapter.aclose()
+            failure = stream.failure or chunks[-1].failure
+            assert failure is not None
+            assert failure.kind is Kind.TIMEOUT
+            assert failure.billed
