@@ -151,17 +151,9 @@ class Errand:
 
     def _bounded(self, lease: Lease) -> Body:
         """The body; under a hard limit an answer that the caller left unbounded is bounded by what was held for it."""
-        bound = self.bound(lease)
-        if bound is None:
+        if lease.bound is None:
             return self.body
-        return {**self.body, BOUND_OF.get(self.request.operation, "max_tokens"): bound}
-
-    def bound(self, lease: Lease) -> int | None:
-        """Tokens that each answer must be bounded by, because no more is held; None where it need not, or is."""
-        unbounded = self.measure.max_output_tokens is None and self.request.max_output_tokens is None
-        if not unbounded or not lease.need[OUTPUT] or not lease.limited:
-            return None
-        return max(1, lease.need[OUTPUT] // self.measure.answers)
+        return {**self.body, BOUND_OF.get(self.request.operation, "max_tokens"): lease.bound}
 
     def adapter(self, lease: Lease) -> Adapter:
         return self.dispatcher.adapters[lease.provider]

@@ -14,7 +14,8 @@ from typing import Final
 from apikeyrouter.core.budget import BudgetTree, Crossing, Node
 from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.failure import Failure, Kind
-from apikeyrouter.core.model import COST, Need, Usage
+from apikeyrouter.core.measure import Measure
+from apikeyrouter.core.model import COST, OUTPUT, Need, Usage
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.roster import Candidate, release
 
@@ -85,6 +86,20 @@ class Lease:
     def limited(self) -> bool:
         """Whether a hard limit on cost applies: a budget's, or that of the request, a policy or the objective."""
         return self.decision.capped or any(node.hard for node in self.nodes)
+
+    @property
+    def bound(self) -> int | None:
+        """Tokens that each answer must be bounded by, because no more is held; None where it need not, or is.
+
+        Whoever sends under a hard limit on cost, and does not bound the answer by itself, must send this along.
+        """
+        measure = self.measure if isinstance(self.measure, Measure) else None
+        bounded = self.decision.request.max_output_tokens is not None
+        if bounded or (measure is not None and measure.max_output_tokens is not None):
+            return None
+        if not self.need[OUTPUT] or not self.limited:
+            return None
+        return max(1, self.need[OUTPUT] // (1 if measure is None else measure.answers))
 
     def secret(self) -> str:
         """The key material, for the request's credential header only."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.exceptions import ModelError
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from apikeyrouter.core.bound import most_of
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.measure import IMAGE_TOKENS, MESSAGE_TOKENS, REPLY_TOKENS, Measure
@@ -43,7 +44,7 @@ MOST_GONE: Final = 100
 class Journey:
     """The attempts of one call."""
 
-    __slots__ = ("_cost", "_gone", "_last", "_lease", "ear", "errand", "lease", "line", "router", "usage")
+    __slots__ = ("_cost", "_ended", "_gone", "_last", "_lease", "ear", "errand", "lease", "line", "router", "usage")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Journey:
         self.router = line.router
         self.ear = Ear()
         self.usage: UsageMetadata | None = None
+        self._ended = False
         self.lease: Lease | None = None
         self._lease: Lease | None = None
         self._cost: int | None = None
@@ -144,6 +146,7 @@ class Journey:
         self.lease = self._lease = lease
         self.ear.hear(None)
         self.usage = None
+        self._ended = False
         self.errand.dispatcher.retry_budget(lease.provider).earn()
         return self.line.deployments[lease.key_id].model
 
@@ -155,8 +158,16 @@ class Journey:
         self.usage = message.usage_metadata if isinstance(message, AIMessage) else None
         self.finish()
 
+    def bounded(self, model: BaseChatModel, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters; under a hard limit on cost with a bound on the answer, unless the model's own is tighter."""
+        most, own = None if self.lease is None else self.lease.bound, getattr(model, "max_tokens", None)
+        if most is None:
+            return params
+        return {**params, "max_tokens": min(most, own) if isinstance(own, int) and own > 0 else most}
+
     def heard(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
         """A chunk came; its usage is added to the others'."""
+        self._ended = self._ended or _ends(chunk)
         told = chunk.message.usage_metadata if isinstance(chunk.message, AIMessage) else None
         if told is not None:
             self.usage = told if self.usage is None else add_usage(self.usage, told)
@@ -173,6 +184,8 @@ class Journey:
 
     def broke(self, error: BaseException) -> None:
         """A stream ended after its first chunk: closed by its reader, or broken."""
+        if not self._ended:
+            self.usage = None  # what was told on the way is not what will be billed
         if isinstance(error, GeneratorExit):
             self.finish()
             return
@@ -253,6 +266,14 @@ def _request(line: DelegatedLine, params: Mapping[str, Any], options: RoutingOpt
     )
 
 
+def _ends(chunk: ChatGenerationChunk) -> bool:
+    """Whether the answer ends here, in the words of any provider."""
+    message = chunk.message
+    told = {**(chunk.generation_info or {}), **message.response_metadata}
+    last = isinstance(message, AIMessageChunk) and message.chunk_position == "last"
+    return last or bool(told.get("finish_reason") or told.get("stop_reason"))
+
+
 def _measure(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Measure:
     """What a call weighs, without turning its messages into anybody's shape."""
     chars, images = 0, 0
@@ -269,8 +290,25 @@ def _measure(messages: Sequence[BaseMessage], params: Mapping[str, Any]) -> Meas
     if isinstance(tools, ToolSet):
         chars += tools.chars
     bound = next((params[name] for name in _BOUNDS if isinstance(params.get(name), int)), None)
+    answers = params["n"] if isinstance(params.get("n"), int) and params["n"] > 0 else 1
     fixed = REPLY_TOKENS + MESSAGE_TOKENS * len(messages) + IMAGE_TOKENS * images
-    return Measure(chars=chars, fixed=fixed, images=images, max_output_tokens=bound)
+    most = most_of({"messages": [_plain(message) for message in messages], "tools": [{}] if tools else []})
+    return Measure(
+        chars=chars,
+        fixed=fixed,
+        images=images,
+        max_output_tokens=None if bound is None else bound * answers,
+        answers=answers,
+        most=most.tokens + (4 * tools.chars if isinstance(tools, ToolSet) else len(str(tools or ""))),
+        unseen=most.unseen,
+    )
+
+
+def _plain(message: BaseMessage) -> dict[str, object]:
+    """All of a message that a provider may read."""
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    extra = message.additional_kwargs
+    return {"role": message.type, "content": message.content, "name": message.name, "tool_calls": [calls, extra]}
 
 
 def usage_in(told: UsageMetadata | None) -> Usage | None:

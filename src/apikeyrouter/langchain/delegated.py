@@ -51,7 +51,7 @@ class DelegatedLine:
             model = journey.take_now()
             try:
                 with listening(journey.ear):
-                    result = model._generate(list(messages), **self.words(model, params))
+                    result = model._generate(list(messages), **self.words(model, journey.bounded(model, params)))
             except BaseException as error:  # noqa: BLE001 - failed_now raises what is not ours to bear
                 journey.failed_now(error)
                 continue
@@ -68,7 +68,7 @@ class DelegatedLine:
             model = await journey.take()
             try:
                 with listening(journey.ear):
-                    result = await model._agenerate(list(messages), **self.words(model, params))
+                    result = await model._agenerate(list(messages), **self.words(model, journey.bounded(model, params)))
             except BaseException as error:  # noqa: BLE001 - failed raises what is not ours to bear
                 await journey.failed(error)
                 continue
@@ -85,7 +85,7 @@ class DelegatedLine:
             model = journey.take_now()
             chunks = None
             try:
-                chunks = _chunks(model, list(messages), self.words(model, params))
+                chunks = _chunks(model, list(messages), self.words(model, journey.bounded(model, params)))
                 with listening(journey.ear):
                     first = next(chunks)
             except BaseException as error:  # noqa: BLE001 - failed_now raises what is not ours to bear
@@ -111,7 +111,7 @@ class DelegatedLine:
         while True:
             model = await journey.take()
             try:
-                chunks = _achunks(model, list(messages), self.words(model, params))
+                chunks = _achunks(model, list(messages), self.words(model, journey.bounded(model, params)))
                 with listening(journey.ear):
                     first = await anext(chunks)
             except BaseException as error:  # noqa: BLE001 - failed raises what is not ours to bear

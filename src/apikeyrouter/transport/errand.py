@@ -76,7 +76,7 @@ class Journey:
 
     def _bounded(self, lease: Lease) -> bytes:
         """The body; under a hard limit on cost an answer that the SDK left unbounded is bounded by what is held."""
-        bound, given = self.errand.bound(lease), self.original.content
+        bound, given = lease.bound, self.original.content
         body = json_of(given) if bound is not None else {}
         if not body:
             return given
