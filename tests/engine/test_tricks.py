@@ -13,9 +13,20 @@ from typing import Any
 import pytest
 from spiteful import PICTURE, Spiteful, book, said
 
-from apikeyrouter import ApiKeyRouter, BudgetExceededError, InvalidRequestError, Settings
+from apikeyrouter import (
+    ApiKeyRouter,
+    ApiKeyRouterError,
+    BudgetExceededError,
+    InvalidRequestError,
+    Request,
+    RetrySettings,
+    Settings,
+)
 from apikeyrouter.core.budget import Budget
+from apikeyrouter.core.failure import Failure, Kind
+from apikeyrouter.core.measure import measure
 from apikeyrouter.core.policy import Policy
+from apikeyrouter.ports import Answer, Call
 from apikeyrouter.testing import ManualClock
 
 
@@ -24,7 +35,7 @@ async def opened(*, limit: str | None = "1", **more: Any) -> tuple[ApiKeyRouter,
     router = ApiKeyRouter(
         budgets=[] if limit is None else [Budget(scope="global", limit=limit, period="total")],
         prices=book(),
-        settings=Settings(default_max_output=500),
+        settings=more.pop("settings", None) or Settings(default_max_output=500),
         clock=ManualClock(),
         log=False,
         **more,
@@ -160,3 +171,48 @@ async def test_a_stream_that_was_read_pays_what_was_used() -> None:
     (budget,) = router.budget_status()
     assert budget.spent * 10**9 == adapter.billed
     assert budget.held == Decimal(0)
+
+
+# -- attempts, and callers who send by themselves ----------------------------------------------------------------------
+
+
+class Silent(Spiteful):
+    """Bills and never answers."""
+
+    async def send(self, call: Call) -> Answer:
+        self.bill(call)
+        return Answer(status=None, failure=Failure(kind=Kind.TIMEOUT, billed=True))
+
+
+CAPS = {
+    "request": ({"max_cost": "0.004"}, {}),
+    "policy": ({}, {"max_cost": "0.004"}),
+    "provider's policy": ({}, {"scope": "provider:p", "max_cost": "0.004"}),
+    "objective": ({"objective": {"cost": 1, "constraints": {"max_cost": 0.004}}}, {}),
+}
+
+
+@pytest.mark.parametrize("cap", CAPS)
+async def test_all_attempts_together_keep_every_max_cost(cap: str) -> None:
+    """Each may have been billed, and nobody knows: a little over a tenth of a cent each, of four."""
+    options, policy = CAPS[cap]
+    settings = Settings(retry=RetrySettings(attempts=9, per_key=9, per_provider=9, backoff_s=0.0))
+    policies = [Policy.of("cap", policy)] if policy else []
+    router, adapter = await opened(limit=None, adapter=Silent(), policies=policies, settings=settings)
+    body: dict[str, Any] = {"model": "m", **said("hello"), "max_tokens": 1_200}
+    with pytest.raises(ApiKeyRouterError):
+        await router.route(body, wait=False, timeout=1_000, **options)
+    assert len(adapter.calls) == 3
+    assert adapter.billed <= 4_000_000
+
+
+@pytest.mark.parametrize(("limit", "most"), [("1", 500), (None, None)], ids=["hard budget", "no limit"])
+async def test_who_sends_by_himself_is_told_the_bound(limit: str | None, most: int | None) -> None:
+    router, _ = await opened(limit=limit)
+    assert router.acquire(Request(model="m", input_tokens=5)).bound == most
+    assert router.acquire(Request(model="m", input_tokens=5, max_output_tokens=9)).bound is None
+    many = measure("chat", {**said("hello"), "n": 4})
+    lease = router.acquire(Request(model="m"), measure=many)
+    assert (lease.bound, lease.need[3]) == (most, 4 * most if most else lease.need[3])
+    capped = router.acquire(Request(model="m", input_tokens=5, max_cost=Decimal(1)))
+    assert capped.bound == capped.need[3]
