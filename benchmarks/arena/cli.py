@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from dataclasses import replace
@@ -42,6 +43,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warm", type=float, default=60.0, help="seconds at the beginning that do not count")
     parser.add_argument("--trace", type=Path, help="play recorded traffic, too: a CSV as of the Azure LLM traces")
     parser.add_argument("--routers", help="comma separated; the default is all that can play")
+    parser.add_argument("--at-once", type=int, default=4 * (os.cpu_count() or 1), help="players on the wall clock")
     parser.add_argument("--runs", type=Path, default=FILE, help="where every run is kept, one line of JSON each")
     parser.add_argument("--page", type=Path, nargs="?", const=PAGE, help="write the page from kept runs; play nothing")
     return parser.parse_args()
@@ -96,7 +98,7 @@ def _played(profile: Profile, options: argparse.Namespace) -> list[Result]:
     routers = _routers(options)
     results: list[Result] = []
     if options.wall:
-        results += asyncio.run(wall.run(profile, seeds, routers=routers, **span))
+        results += asyncio.run(wall.run(profile, seeds, routers=routers, at_once=options.at_once, **span))
     for seed in seeds:
         if not options.wall:
             results += virtual.run(profile, seed, routers=routers, **span)

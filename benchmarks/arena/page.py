@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from itertools import groupby
 from pathlib import Path
 
 from arena.contestants import NATIVE, WITH_LITELLM
@@ -44,21 +43,32 @@ def write(runs: list[Run], path: Path) -> None:
 
 
 def _section(name: str, runs: list[Run]) -> list[str]:
-    rows: dict[str, tuple[str, Row]] = {}
-    runs.sort(key=lambda run: (RANK.index(run.row.router), run.seed))
-    for router, each in groupby(runs, key=lambda run: run.row.router):
-        of_router = list(each)
-        seeds = ", ".join(str(run.seed) for run in of_router)
-        rows[router] = seeds, mean([run.row for run in of_router])
-    table = [line(("seeds", *HEAD)), line("--" for _ in ("seeds", *HEAD))]
-    table += [line((seeds, *cells(row))) for seeds, row in rows.values()]
-    return [f"Asked of ours: {sentence(name)}. {_verdict(name, rows)}", "", *table, ""]
+    """A table for each set of seeds that somebody played, most first: ours and the yardsticks stand in each."""
+    played: dict[str, dict[int, Row]] = {}
+    for run in sorted(runs, key=lambda run: (RANK.index(run.row.router), run.seed)):
+        played.setdefault(run.row.router, {})[run.seed] = run.row
+    sets = {tuple(rows) for router, rows in played.items() if router not in YARDSTICKS}
+    found = [f"Asked of ours: {sentence(name)}."]
+    for seeds in sorted(sets, key=len, reverse=True):
+        rows = {
+            router: mean([own[seed] for seed in seeds])
+            for router, own in played.items()
+            if tuple(own) == seeds or (router in {OURS, *YARDSTICKS} and set(seeds) <= set(own))
+        }
+        found += [
+            "",
+            f"{_counted(seeds)}. {_verdict(name, rows) if tuple(played.get(OURS, ())) == seeds else ''}".rstrip(),
+        ]
+        found += ["", line(HEAD), line("--" for _ in HEAD), *(line(cells(row)) for row in rows.values())]
+    return [*found, ""]
 
 
-def _verdict(name: str, rows: dict[str, tuple[str, Row]]) -> str:
-    if OURS not in rows:
-        return "Ours has not played."
-    short = missed(name, rows[OURS][1], rows[REFERENCE][1])
+def _counted(seeds: tuple[int, ...]) -> str:
+    return f"Seed {seeds[0]}" if len(seeds) == 1 else f"Mean of seeds {', '.join(map(str, seeds))}"
+
+
+def _verdict(name: str, rows: dict[str, Row]) -> str:
+    short = missed(name, rows[OURS], rows[REFERENCE])
     return f"Missed: {'; '.join(short)}." if short else "Reached."
 
 

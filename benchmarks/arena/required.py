@@ -54,9 +54,11 @@ def sentence(name: str) -> str:
     if not r.failed:
         said.append("no failure")
     if r.share < 1.0:
-        said.append(f"goodput at least {r.share:.0%} of the reference queue's")
+        said.append(f"goodput at least {100 * r.share:.0f} % of the reference queue's")
     if r.waits:
-        said.append("p95 wait at most " + ("0.1 s" if r.waits == "added" else "the reference queue's and 0.1 s"))
+        said.append(
+            "p95 wait at most " + ("0.1 s" if r.waits == "added" else "0.1 s longer than the reference queue's")
+        )
     return ", ".join(said)
 
 
@@ -69,9 +71,9 @@ def missed(name: str, ours: Row, reference: Row) -> list[str]:
     if ours.cold > COLD:
         found.append(f"{ours.cold:.0f} 429s of a pool before its first answer, more than {COLD}")
     if ours.failed > r.failed:
-        found.append(f"{ours.failed:.2%} failed, more than {r.failed:.0%}")
+        found.append(f"{100 * ours.failed:.2f} % failed, more than {100 * r.failed:.0f} %")
     if ours.goodput < r.share * reference.goodput:
-        found.append(f"goodput {ours.goodput:.4f}, less than {r.share:.0%} of {reference.goodput:.4f}")
+        found.append(f"goodput {ours.goodput:.4f}, less than {100 * r.share:.0f} % of {reference.goodput:.4f}")
     if r.waits and ours.p95_s > longest:
         found.append(f"p95 wait {ours.p95_s:.2f} s, longer than {longest:.2f} s")
     return found

@@ -96,7 +96,7 @@ def test_every_figure_can_be_missed() -> None:
     assert set(REQUIRED) == {*PROFILES, TRACED.name}
     bad = replace(reference(PROFILES["0.9"]), throttled=0.5, failed=0.1, goodput=0.5, p95_s=60.0, cold=3, router="none")
     said = missed("0.9", bad, reference(PROFILES["0.9"]))
-    assert [each.split()[1] for each in said] == ["429", "429s", "failed,", "0.5000,", "wait"]
+    assert [each.split()[1] for each in said] == ["429", "429s", "%", "0.5000,", "wait"]
     assert any("longer than" in each for each in missed("1.4", bad, reference(PROFILES["0.9"])))
 
 
