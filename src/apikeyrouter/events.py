@@ -18,6 +18,7 @@ from apikeyrouter.core.forecast import Forecast
 from apikeyrouter.core.key import State, Transition, Trigger
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import Usage
+from apikeyrouter.core.roster import Deployment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,9 +245,9 @@ class BreakerChanged(Event):
     until: float
 
     @classmethod
-    def of(cls, lease: Lease, now: float) -> Self:
-        breaker = lease.candidate.deployment.breaker
-        return cls(at=now, provider_id=lease.provider, model=lease.model, state=str(breaker.state), until=breaker.until)
+    def of(cls, deployment: Deployment, now: float) -> Self:
+        state, until = str(deployment.breaker.state), deployment.breaker.until
+        return cls(at=now, provider_id=deployment.provider, model=deployment.model, state=state, until=until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import Request
 from apikeyrouter.core.roster import Deployment, release
 from apikeyrouter.errors import RoutingError
-from apikeyrouter.events import BreakerChanged, Probed
+from apikeyrouter.events import Probed
 from apikeyrouter.locks import new_lock
 from apikeyrouter.ports import Adapter, Probing, SecretSource
 from apikeyrouter.router import Router
@@ -186,7 +186,7 @@ class Prober:
         if health.good(key.id, now):
             for deployment in self._deployments(name):
                 if deployment.breaker.found_back():
-                    self._tell(deployment, now)
+                    self.router.breaker_moved(deployment, now)
         for pool in self.router.registry.pools_of(key) if charged else ():
             if now < pool.until and not pool.dated:
                 self.router.note(pool.reopen(now))
@@ -204,7 +204,7 @@ class Prober:
             breaker.still_down(looks_again)
             nobody_there = not failure.sent and breaker.state is Breaking.CLOSED
             if nobody_there and breaker.record(ok=False, now=now, chance=self.router.chance(), connect=True):
-                self._tell(deployment, now)
+                self.router.breaker_moved(deployment, now)
 
     def _judge(self, key: Key, health: Health, probe: Probe, failure: Failure, *, version: int) -> None:
         """A key is refused for a reason of its own only where its provider has just taken another."""
@@ -215,18 +215,6 @@ class Prober:
             context = f"{failure.status or ''} {failure.code or failure.kind} (probe)".strip()
             self.router.note([key.apply(Trigger.AUTHENTICATION_FAILED, now, context=context)])
             self.router.registry.changed()
-
-    def _tell(self, deployment: Deployment, now: float) -> None:
-        breaker = deployment.breaker
-        self.router.announce.later(
-            BreakerChanged(
-                at=now,
-                provider_id=deployment.provider,
-                model=deployment.model,
-                state=str(breaker.state),
-                until=breaker.until,
-            )
-        )
 
 
 async def _answer(adapter: Adapter, secret: SecretSource, timeout: float) -> Failure | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
 from random import Random
 from typing import Final
 
+from apikeyrouter.core.agenda import Agenda
 from apikeyrouter.core.asking import Asking
 from apikeyrouter.core.budget import BudgetTree
 from apikeyrouter.core.decision import Decision
@@ -23,13 +23,12 @@ from apikeyrouter.core.ledger import Lease, Ledger, Settlement, holders
 from apikeyrouter.core.merge import merge, shared_out
 from apikeyrouter.core.model import Reading, Request, Usage
 from apikeyrouter.core.pick import Ask, choose, with_cost
-from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.price import PriceBook
 from apikeyrouter.core.quote import cost_of
 from apikeyrouter.core.refusal import refusal
 from apikeyrouter.core.registry import Registry
 from apikeyrouter.core.retry import Attempts
-from apikeyrouter.core.roster import release
+from apikeyrouter.core.roster import Deployment, release
 from apikeyrouter.core.score import Objective
 from apikeyrouter.core.spending import Spending
 from apikeyrouter.core.tokens import Measure, TokenModel
@@ -92,7 +91,7 @@ class Router:
         self.hooks = self.announce.hooks
         self.waker: Callable[[], None] | None = None
         self._outbox = self.announce.outbox
-        self._timed: list[tuple[float, int, Pool]] = []
+        self._agenda = Agenda()
         self._decided = 0
 
     # -- acquire ------------------------------------------------------------------------------------------------
@@ -180,6 +179,8 @@ class Router:
         roster, ask, lowered = self.asking.ask(request, measure, attempts, now)
         decision = choose(roster, ask, now, self.chance)
         decision.lowered = lowered
+        for deployment in self._agenda.half_opened():
+            self.breaker_moved(deployment, now)
         return decision, ask
 
     def size_of(self, request: Request, measure: Measure | None) -> int:
@@ -253,7 +254,7 @@ class Router:
             deployment.reliability.record(True, now)
             deployment.latency.record(took, usage.output_tokens if usage else 0, now, first_byte_s)
             if deployment.breaker.record(True, now, 0.0):
-                self._breaker_moved(lease, now)
+                self.breaker_moved(deployment, now)
             for pool in lease.candidate.pools:
                 pool.refusals_in_row = 0
             if usage is not None and isinstance(lease.measure, Measure):
@@ -311,9 +312,9 @@ class Router:
         effects: Effects = apply(self.registry, lease, failure, now, self.chance())
         self.note(effects.moves)
         for pool in effects.stopped:
-            self._watch(pool)
+            self._agenda.watch(pool)
         if effects.breaker_moved:
-            self._breaker_moved(lease, now)
+            self.breaker_moved(lease.candidate.deployment, now)
 
     def release(self, lease: Lease) -> bool:
         """Nothing was sent: everything returns. False when the lease had ended before."""
@@ -372,15 +373,9 @@ class Router:
                 lease.decision.outcome = "expired"
                 self._billed(lease, None, None, now)
                 self._outbox.append(Expired(at=now, lease_id=lease.id, key_id=lease.key_id))
-        while self._timed and self._timed[0][0] <= now:
-            pool = heappop(self._timed)[2]
+        for pool in self._agenda.due(now):
             self.note(pool.refresh(now))
             release(pool)
-
-    def _watch(self, pool: Pool) -> None:
-        """Have a blocked pool's time-made moves noticed: at its recovery mark and at its end."""
-        for at in {pool.until, pool.recovers_at} - {0.0}:
-            heappush(self._timed, (at, id(pool), pool))
 
     def note(self, moves: Iterable[Transition]) -> None:
         """Keep transitions for the audit, and tell them once the lock is free."""
@@ -388,8 +383,10 @@ class Router:
             self.transitions.append(t)
             self._outbox.append(StateChanged.of(t))
 
-    def _breaker_moved(self, lease: Lease, now: float) -> None:
-        self._outbox.append(BreakerChanged.of(lease, now))
+    def breaker_moved(self, deployment: Deployment, now: float) -> None:
+        """Tell it, under the lock."""
+        self._outbox.append(BreakerChanged.of(deployment, now))
+        self._agenda.told(deployment)
 
     def _billed(self, lease: Lease, usage: Usage | None, cost: int | None, now: float) -> None:
         """An attempt was charged, or may have been: count it, compare it with its hold, tell budgets that were met."""

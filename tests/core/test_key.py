@@ -66,6 +66,20 @@ def test_a_move_is_a_fact_for_the_audit() -> None:
     assert not key.usable
 
 
+def test_only_another_material_ends_that_a_key_was_refused() -> None:
+    key = Key("k", "p", now=0.0)
+    key.apply(Trigger.AUTHENTICATION_FAILED, 1.0)
+    key.apply(Trigger.DISABLED_BY_HAND, 2.0)
+    fact = key.apply(Trigger.ENABLED_BY_HAND, 3.0, context="all of them", actor="ann")
+    assert (key.state, fact.before, fact.after, fact.trigger) == (X, D, X, Trigger.AUTHENTICATION_FAILED)
+    assert "rotate the key; all of them" in fact.context
+    key.apply(Trigger.DISABLED_BY_HAND, 4.0)
+    key.apply(Trigger.ROTATION, 5.0)
+    assert key.state is D, "it stays disabled until somebody enables it"
+    key.apply(Trigger.ENABLED_BY_HAND, 6.0)
+    assert key.usable
+
+
 def test_registration_is_the_first_fact() -> None:
     fact = Key("k", "p", now=5.0).registered
     assert (fact.before, fact.after, fact.at, fact.trigger) == (None, A, 5.0, Trigger.REGISTRATION)

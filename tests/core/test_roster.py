@@ -82,7 +82,7 @@ def test_drawing_grants_and_refuses_what_a_full_scan_would(
         elif what == "stop":
             pool = sorted(rig.registry.pools.values(), key=lambda p: p.id)[which % len(rig.registry.pools)]
             pool.throttle(rig.clock.time, rig.clock.time + size, "stop")
-            router._watch(pool)
+            router._agenda.watch(pool)
         elif what == "settle" and open_:
             router.settle(open_.pop(which % len(open_)), Usage(output_tokens=which % 20))
         elif what == "release" and open_:

@@ -145,6 +145,28 @@ def test_a_breaker_that_opens_is_told() -> None:
     assert moved[0].until > rig.clock.time
 
 
+def test_a_breaker_that_time_half_opens_is_told_once() -> None:
+    rig = limited()
+    told = heard(rig)
+
+    def states() -> list[str]:
+        return [e.state for e in told if isinstance(e, BreakerChanged)]
+
+    for _ in range(8):
+        rig.router.fail(rig.router.acquire(ask(1)), Failure(kind=Kind.SERVER_ERROR))
+    rig.clock.time = next(iter(rig.registry.deployments.values())).breaker.until
+    rig.router.refresh()
+    assert states() == ["open"]
+    lease = rig.router.acquire(ask(1))
+    assert states() == ["open", "half_open"]
+    rig.router.fail(lease, Failure(kind=Kind.SERVER_ERROR))
+    assert states() == ["open", "half_open", "open"]
+    rig.clock.advance(120.0)
+    for _ in range(8):
+        rig.router.settle(rig.router.acquire(ask(1)), Usage(input_tokens=1))
+    assert states() == ["open", "half_open", "open", "half_open", "closed"]
+
+
 def test_budget_thresholds_are_told_as_they_are_crossed() -> None:
     rig = Rig(budgets=[Budget(scope="global", limit="0.001", period="total", thresholds=(0.5, 0.8, 1.0))])
     rig.price("1")

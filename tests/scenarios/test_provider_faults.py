@@ -171,7 +171,7 @@ async def test_the_breaker_opens_and_comes_back_by_itself(opened: Opener) -> Non
     for _ in range(8):
         await stage.router.route(chat())
     states = [event.state for event in stage.of(BreakerChanged)]
-    assert states == ["open", "open", "closed"]
+    assert states == ["open", "half_open", "open", "half_open", "closed"]
 
 
 async def test_half_open_lets_few_through_and_then_more(opened: Opener) -> None:

@@ -69,6 +69,9 @@ RANK: Final[Mapping[State, int]] = MappingProxyType(
 """Best first: a key shows the best state among its pools."""
 
 
+REFUSED_BEFORE: Final = "enabled by hand, but its material was refused before: rotate the key"
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """One audited move. `at` is epoch seconds; `actor` who asked, or "router"."""
@@ -100,6 +103,7 @@ class Key:
 
     `models` are globs over the provider's model names, empty for any. `tags` are strings that policies read; `metadata`
     is the owner's free JSON. `version` counts the materials the key has had; `fingerprint` names the present one.
+    `refused`: a provider did not accept the present one, which enabling a disabled key does not mend.
     """
 
     __slots__ = (
@@ -115,6 +119,7 @@ class Key:
         "pools",
         "provider",
         "quality",
+        "refused",
         "removed",
         "served",
         "state",
@@ -162,6 +167,7 @@ class Key:
         self.failure_count = 0
         self.served = 0.0
         self.quality = 0.5
+        self.refused = False
         self.removed = False
 
     @property
@@ -174,8 +180,16 @@ class Key:
         return Transition("key", self.id, None, State.AVAILABLE, self.created_at, Trigger.REGISTRATION, actor="user")
 
     def apply(self, trigger: Trigger, now: float, *, context: str = "", actor: str = "router") -> Transition:
-        """Move along the table; the returned fact is for the audit. Raises InvalidStateTransitionError."""
+        """Move along the table; the returned fact is for the audit. Raises InvalidStateTransitionError.
+
+        A refused key that is enabled is invalid again: only another material ends that.
+        """
+        if trigger is Trigger.ENABLED_BY_HAND and self.refused and self.state is State.DISABLED:
+            trigger = Trigger.AUTHENTICATION_FAILED
+            context = f"{REFUSED_BEFORE}; {context}" if context else REFUSED_BEFORE
         before, self.state = self.state, after("key", self.id, self.state, trigger)
+        if trigger in (Trigger.AUTHENTICATION_FAILED, Trigger.ROTATION):
+            self.refused = trigger is Trigger.AUTHENTICATION_FAILED
         self.state_updated_at = now
         return Transition("key", self.id, before, self.state, now, trigger, context, actor)
 
