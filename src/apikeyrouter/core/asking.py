@@ -105,7 +105,8 @@ class Asking:
             costly=roster.costly,
             verdict=verdict,
         )
-        ask.cap(None if request.max_cost is None else nano(request.max_cost))
+        if request.max_cost is not None or verdict.caps or ask.objective.constraints.max_cost is not None:
+            ask.cap(None if request.max_cost is None else nano(request.max_cost))
         if measure is not None:
             _weigh(ask, measure, limited=ask.capped or _limited(nodes, roster))
         ask.lets_unpriced = self.lets_unpriced

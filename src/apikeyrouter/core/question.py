@@ -60,12 +60,15 @@ class Ask:
         self.room_node: Node | None = None
 
     def cap(self, own: int | None) -> None:
-        """Bound the whole request's cost: by its `own` max_cost or the policies', whichever is less."""
+        """Bound the whole request's cost: by its `own` max_cost or the policies', whichever is less.
+
+        Called where anything bounds it, be it the objective's constraint or a policy about some keys alone.
+        """
         verdict = self.verdict
         self.max_cost = own
         if verdict.max_cost is not None and (own is None or verdict.max_cost < own):
             self.max_cost, self.capped_by = verdict.max_cost, verdict.capped_by
-        self.capped = self.max_cost is not None or verdict.caps or self.objective.constraints.max_cost is not None
+        self.capped = True
 
 
 def with_cost(need: Need, cost: int) -> Need:
