@@ -16,7 +16,8 @@ from pathlib import Path
 from run_tests import ROOT, Done, Step, Tally, close, pytest_step, run
 
 PYTHONS = ("3.11", "3.12", "3.13")
-LITELLMS = ("1.100.*", "1.106.2")
+LITELLMS = ("1.100.*", "1.106.2", "newest")
+"""Releases of LiteLLM; `newest` is whatever the range resolves to, and left out where that has been run already."""
 LIMIT = "litellm>=1.100,!=1.107.*,<1.111"
 
 
@@ -76,12 +77,24 @@ def on_several_litellms(extra: list[str]) -> list[Done]:
     if not (ROOT / "tests" / "doors_litellm").is_dir():
         return []
     done: list[Done] = []
+    tried: set[str] = set()
     for release in LITELLMS:
-        made = environment(
-            f".venv-litellm-{release.removesuffix('.*')}", "litellm", f"litellm[proxy]=={release}", LIMIT
-        )
-        done.append(attempt(f"LiteLLM {release}", made, ["tests/doors_litellm", "--torture", "-W", "default"], extra))
+        wanted = ("--upgrade", "litellm[proxy]") if release == "newest" else (f"litellm[proxy]=={release}",)
+        made = environment(f".venv-litellm-{release.removesuffix('.*')}", "litellm", *wanted, LIMIT)
+        found = "" if made is None else installed(made)
+        if found in tried:
+            print(f"The newest LiteLLM that can be installed is {found}, which has been run.")
+            continue
+        tried.add(found)
+        name = f"LiteLLM {release}" if found in ("", release) else f"LiteLLM {release} ({found})"
+        done.append(attempt(name, made, ["tests/doors_litellm", "--torture", "-W", "default"], extra))
     return done
+
+
+def installed(python: Path) -> str:
+    """The LiteLLM of an environment."""
+    asked = [str(python), "-c", "from importlib.metadata import version; print(version('litellm'))"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> int:

@@ -22,14 +22,18 @@ from litellm_burst import CALLS, KEYS, KINDS, Limited, Result, burst, by_engine 
 from litellm_stage import LISTS, litellm  # noqa: E402
 
 STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "simple-shuffle": ("rpm tpm", {"routing_strategy": "simple-shuffle"}),
-    "usage-based-routing-v2": ("rpm tpm", {"routing_strategy": "usage-based-routing-v2"}),
-    "least-busy": ("rpm tpm", {"routing_strategy": "least-busy"}),
-    "latency-based-routing": ("rpm tpm", {"routing_strategy": "latency-based-routing"}),
-    "cost-based-routing": ("rpm", {"routing_strategy": "cost-based-routing"}),
-    "enforce_model_rate_limits": ("rpm tpm", {"optional_pre_call_checks": ["enforce_model_rate_limits"]}),
-    "deployment budgets": ("budget", {"routing_strategy": "simple-shuffle"}),
+    "simple-shuffle": ("rpm tpm rpd", {"routing_strategy": "simple-shuffle"}),
+    "usage-based-routing-v2": ("rpm tpm rpd", {"routing_strategy": "usage-based-routing-v2"}),
+    "least-busy": ("rpm tpm rpd", {"routing_strategy": "least-busy"}),
+    "latency-based-routing": ("rpm tpm rpd", {"routing_strategy": "latency-based-routing"}),
+    "cost-based-routing": ("rpm tpm rpd", {"routing_strategy": "cost-based-routing"}),
+    "enforce_model_rate_limits": ("rpm tpm rpd", {"optional_pre_call_checks": ["enforce_model_rate_limits"]}),
+    "simple-shuffle, budgets": ("budget", {"routing_strategy": "simple-shuffle"}),
+    "usage-based-v2, budgets": ("budget", {"routing_strategy": "usage-based-routing-v2"}),
+    "least-busy, budgets": ("budget", {"routing_strategy": "least-busy"}),
 }
+"""By name: the limits it is asked to keep, and how. None of them has a word for requests of a day, so for `rpd` they
+are told none; a deployment's `max_budget` is kept beside whatever strategy chooses."""
 
 
 def line(name: str, kind: Limited, result: Result) -> str:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from litellm_example import EXAMPLE, example
 from litellm_stage import HELLO, until
 
 from apikeyrouter.simulator import Fault, Key, Organisation, World, limits, serve
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "litellm_proxy"
-
-
-def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("litellm_proxy_example", EXAMPLE / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def entry(group: str, name: str, variable: str, model: str = "gpt-4o-mini", **ours: Any) -> dict[str, Any]:
@@ -96,6 +82,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     config = yaml.safe_load((EXAMPLE / "config.yaml").read_text(encoding="utf-8"))
     config["model_list"] += [entry("stormy", name, f"KEY_{name.upper()}") for name in ("d1", "d2", "d3")]
     config["model_list"] += [entry("tiny", "tiny", "KEY_A", rpm=1), entry("slow", "slow", "KEY_A", "gpt-4o", rpm=60)]
+    further = [{"id": "c", "api_key": "os.environ/KEY_C", "rpm": 60}]
+    config["model_list"].append(entry("several", "several", "KEY_A", "gpt-4o", rpm=60, keys=further))
     native = {"model": "apikeyrouter/openai/gpt-4o-mini"}
     config["model_list"].append({"model_name": "native", "litellm_params": native, "model_info": {"id": "native"}})
     config["litellm_settings"]["custom_provider_map"] = [
@@ -156,6 +144,14 @@ async def test_every_kind_of_call_settles(served: Served, path: str, body: dict[
     await served.at_rest()
     assert served.decision(answer)["outcome"] == "settled"
     assert '"usage":{' not in answer.text.replace(" ", "") or not body.get("stream") or "chat" not in path
+
+
+async def test_several_keys_stand_behind_one_deployment(served: Served) -> None:
+    used = {served.chat("several").headers["x-apikeyrouter-key"] for _ in range(6)}
+    assert used == {"several", "several.c"}
+    await served.at_rest()
+    seen = {seen.key for seen in served.world.record.all(model="gpt-4o", outcome="admitted")}
+    assert seen >= {"a1", "c1"}
 
 
 async def test_three_refusals_then_the_fallback(served: Served) -> None:

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import litellm
 import pytest
-from litellm_stage import HELLO, Opener, Stage, deployment, until
+from litellm_endings import Endings, failing, hang
+from litellm_stage import HELLO, Opener, Stage, until
 
-from apikeyrouter.simulator import Fault, World
+from apikeyrouter.simulator import Fault
 
-Scenario = Callable[[Stage], Awaitable[None]]
-SCENARIOS: dict[str, tuple[Scenario, list[str], dict[str, Any]]] = {}
-"""By name: what is done, how its leases must have ended in the order taken, and the Router's settings."""
-
-
-def ends(*outcomes: str, **router: Any) -> Callable[[Scenario], Scenario]:
-    def keep(scenario: Scenario) -> Scenario:
-        SCENARIOS[scenario.__name__] = (scenario, list(outcomes), router)
-        return scenario
-
-    return keep
-
-
-def hang(stage: Stage, **where: Any) -> None:
-    stage.world.faults.add(Fault(kind="hang", seconds=30.0, **where))
-
-
-async def failing(call: Awaitable[Any], *kinds: type[BaseException]) -> None:
-    with suppress(*(kinds or (Exception,))):
-        await call
-        raise AssertionError("the call should have failed")
+matrix = Endings()
+ends = matrix.ends
 
 
 # --- calls that succeed, by kind ------------------------------------------------------------------------------------
@@ -89,7 +68,7 @@ async def messages_stream(stage: Stage) -> None:
         pass
 
 
-@ends("settled")
+@ends("settled", beyond=-1)
 async def mocked_answer(stage: Stage) -> None:
     await stage.chat(mock_response="The sea is wide.")
 
@@ -151,12 +130,12 @@ async def dropped(stage: Stage) -> None:
     await failing(stage.chat())
 
 
-@ends("invalid")
+@ends("invalid", beyond=-1)
 async def an_image_nobody_makes(stage: Stage) -> None:
     await failing(stage.router.aimage_generation(model="chat", prompt="the sea"))
 
 
-@ends("invalid")
+@ends("invalid", beyond=-1)
 async def speech_nobody_speaks(stage: Stage) -> None:
     await failing(stage.router.aspeech(model="chat", input="the sea", voice="alloy"))
 
@@ -230,6 +209,24 @@ async def stream_cancelled(stage: Stage) -> None:
 
 
 @ends("abandoned")
+async def text_stream_broken_off(stage: Stage) -> None:
+    async for _ in await stage.router.atext_completion(model="chat", prompt="The sea", max_tokens=16, stream=True):
+        break
+
+
+@ends("abandoned")
+async def messages_stream_broken_off(stage: Stage) -> None:
+    async for _ in await stage.router.aanthropic_messages(model="chat", messages=HELLO, max_tokens=16, stream=True):
+        break
+
+
+@ends("abandoned")
+async def embedding_cancelled(stage: Stage) -> None:
+    hang(stage)
+    await failing(asyncio.wait_for(stage.router.aembedding(model="chat", input="the sea"), 0.3), TimeoutError)
+
+
+@ends("abandoned")
 async def responses_stream_broken_off(stage: Stage) -> None:
     async for _ in await stage.router.aresponses(model="chat", input="The sea", max_output_tokens=16, stream=True):
         break
@@ -285,6 +282,19 @@ async def options_nobody_supports(stage: Stage) -> None:
     await failing(stage.chat(model="claude", logit_bias={"1": 1}), litellm.UnsupportedParamsError)
 
 
+@ends("settled", "released", optional_pre_call_checks=["enforce_model_rate_limits"])
+async def one_more_than_litellm_counts(stage: Stage) -> None:
+    await stage.chat(model="strict")
+    await failing(stage.chat(model="strict"), litellm.RateLimitError)
+
+
+@ends("released")
+async def picked_and_never_sent(stage: Stage) -> None:
+    """What prompt management and the Proxy's probes do: they look which deployment it would be."""
+    asked: dict[str, Any] = {}
+    await stage.router.async_get_available_deployment(model="chat", messages=HELLO, request_kwargs=asked)
+
+
 # --- callers with ideas ---------------------------------------------------------------------------------------------
 
 
@@ -312,72 +322,11 @@ async def metadata_shared_by_many(stage: Stage) -> None:
     await asyncio.gather(*(stage.chat(metadata=shared) for _ in range(6)))
 
 
-@ends()
+@ends(beyond=1)
 async def a_key_of_the_callers_own(stage: Stage) -> None:
     await stage.chat(api_key=stage.world.secret("b1"))
 
 
-# --- without a loop -------------------------------------------------------------------------------------------------
-
-
-@ends("settled")
-async def chat_now(stage: Stage) -> None:
-    await asyncio.to_thread(stage.chat_now)
-
-
-@ends("settled")
-async def embedding_now(stage: Stage) -> None:
-    await asyncio.to_thread(stage.router.embedding, model="chat", input="the sea")
-
-
-@ends("settled")
-async def stream_now(stage: Stage) -> None:
-    await asyncio.to_thread(lambda: [*stage.chat_now(stream=True)])
-
-
-@ends("abandoned")
-async def stream_now_broken_off(stage: Stage) -> None:
-    await asyncio.to_thread(lambda: next(iter(stage.chat_now(stream=True))) and None)
-
-
-@ends("server_error", "settled", num_retries=1)
-async def failed_then_retried_now(stage: Stage) -> None:
-    stage.world.faults.fail_next(1)
-    await asyncio.to_thread(stage.chat_now)
-
-
-@ends("timeout")
-async def timed_out_now(stage: Stage) -> None:
-    hang(stage)
-    await failing(asyncio.to_thread(stage.chat_now, timeout=0.3), litellm.Timeout)
-
-
-EXACT = {"limits": [{"of": "requests", "amount": 500, "per": "minute", "window": "rolling"}]}
-"""Nothing refills while a scenario plays, so that what is charged can be counted."""
-NOT_UPSTREAM = {"mocked_answer": -1, "a_key_of_the_callers_own": 1}
-"""Scenarios where the provider saw fewer or more requests than leases were kept."""
-
-
-def models(world: World, url: str) -> list[Any]:
-    return [
-        deployment(world, url, "a1", **EXACT),
-        deployment(world, url, "b1", **EXACT),
-        deployment(world, url, "b1", id="spare", group="spare", **EXACT),
-        deployment(world, url, "b1", id="slow", group="slow", model="openai/gpt-4o", **EXACT),
-        deployment(world, url, "b1", id="claude", group="claude", model="anthropic/claude-haiku-4-5", **EXACT),
-        deployment(world, url, "b1", id="narrow", group="narrow", params={"max_parallel_requests": 1}, **EXACT),
-    ]
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", matrix.known)
 async def test_a_call_ends_with_its_lease(opened: Opener, name: str) -> None:
-    scenario, outcomes, router = SCENARIOS[name]
-    stage = await opened(models=models, **router)
-    await scenario(stage)
-    gc.collect()
-    await stage.settled()
-    assert stage.outcomes == outcomes
-    kept = sum(outcome != "released" for outcome in outcomes)
-    assert sum(stage.used(pool.id) for pool in stage.engine.get_state_summary().pools) == kept
-    upstream = sum(one.counters.requests for one in stage.world.organisations.values())
-    assert upstream == kept + NOT_UPSTREAM.get(name, 0)
+    await matrix.play(opened, name)

@@ -6,7 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from litellm_stage import HELLO, Opener, Stage
+from litellm_stage import HELLO, Opener, Stage, deployment
+
+from apikeyrouter.testing import RawProvider, response
+
+EXACT = {
+    "limits": [
+        {"of": of, "amount": amount, "per": "minute", "window": "rolling"}
+        for of, amount in (("requests", 5), ("tokens", 5_000))
+    ]
+}
+"""Nothing refills while a test runs."""
 
 Call = Callable[[Stage], Awaitable[None]]
 
@@ -67,6 +77,37 @@ async def test_what_is_settled_is_what_the_provider_counted(opened: Opener, call
     assert bill.input_tokens > 0
 
 
+async def image(stage: Stage) -> None:
+    await stage.router.aimage_generation(model="chat", prompt="the sea")
+
+
+async def speech(stage: Stage) -> None:
+    await stage.router.aspeech(model="chat", input="the sea", voice="alloy")
+
+
+async def transcription(stage: Stage) -> None:
+    await stage.router.atranscription(model="chat", file=("sea.wav", b"RIFF....", "audio/wav"))
+
+
+ANSWERS: dict[Call, tuple[bytes, str]] = {
+    image: (b'{"created": 1, "data": [{"url": "http://127.0.0.1:9/sea.png"}]}', "application/json"),
+    speech: (b"RIFF....", "audio/wav"),
+    transcription: (b'{"text": "the sea"}', "application/json"),
+}
+
+
+@pytest.mark.parametrize("call", ANSWERS, ids=lambda call: call.__name__)
+async def test_images_and_sounds_are_counted_as_requests(opened: Opener, call: Call) -> None:
+    body, kind = ANSWERS[call]
+    async with RawProvider([response(body, kind=kind)]) as provider:
+        stage = await opened(models=lambda world, url: [deployment(world, provider.base_url, "a1", **EXACT)])
+        await call(stage)
+        await stage.settled()
+        assert len(provider.requests) == 1
+    assert stage.outcomes == ["settled"]
+    assert (stage.used("a1"), stage.used("a1", "tokens/minute")) == (1, 0)
+
+
 async def test_a_stream_shows_its_usage_only_to_who_asked(opened: Opener) -> None:
     stage = await opened()
     silent = await read(await stage.chat(stream=True))
@@ -96,8 +137,6 @@ async def test_tools_are_part_of_what_is_held(opened: Opener) -> None:
 
 
 async def test_a_limit_on_the_deployments_answers_is_what_is_held(opened: Opener) -> None:
-    from litellm_stage import deployment
-
     stage = await opened(
         models=lambda world, url: [deployment(world, url, "a1", rpm=600, params={"max_tokens": 77})],
     )

@@ -25,7 +25,7 @@ gc.freeze()  # LiteLLM is a million objects that no collection needs to look at 
 
 MODEL = "gpt-4o-mini"
 HELLO = [{"role": "user", "content": "Tell me about the sea"}]
-PATIENCE_S = 5.0
+PATIENCE_S = 15.0
 """LiteLLM logs in the background; what it has not told after this long it never tells."""
 LISTS = (
     "callbacks",

@@ -14,6 +14,7 @@ from typing import Any, Final
 from apikeyrouter.core.measure import Measure, measure
 from apikeyrouter.core.model import NO_TAGS, Request
 from apikeyrouter.errors import InvalidRequestError
+from apikeyrouter.litellm.compat import NOT_SENT
 from apikeyrouter.litellm.marks import place_of
 
 OPTIONS: Final = "apikeyrouter"
@@ -56,7 +57,9 @@ def measured(operation: str, messages: Any, given: Any, kwargs: Mapping[str, Any
     """The measure of the call's body, None where it has none that anybody understands; `cap` is the deployment's."""
     if operation == "other":
         return None
-    body: dict[str, Any] = {**kwargs}
+    body = {name: value for name, value in kwargs.items() if name not in NOT_SENT}
+    if (extra := body.pop("extra_body", None)) and isinstance(extra, Mapping):
+        body.update(extra)
     if messages is not None:
         body["messages"] = messages
     if given is not None:
@@ -135,9 +138,9 @@ def request_of(
 
 def wait_of(options: Mapping[str, Any], timeout: float | None, most: float) -> float:
     """Seconds the call may wait for room: what it says itself, never longer than its timeout or the door's bound."""
-    asked = options.get("max_wait")
+    asked = options.get("max_wait") if options else None
     own = float(asked) if isinstance(asked, int | float) and asked >= 0 else most
-    return min(own, most if timeout is None else min(most, timeout))
+    return min(own, most) if timeout is None else min(own, most, timeout)
 
 
 def _text(value: object) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from apikeyrouter.litellm.guard import require
 
@@ -17,6 +17,13 @@ require()
 
 import litellm  # noqa: E402 - only after the version was looked at
 
+NOT_SENT: Final = frozenset(getattr(litellm.types.utils, "all_litellm_params", ())) | {
+    "metadata", "litellm_metadata", "api_key", "api_base", "timeout", "original_function", "original_generic_function"
+}  # fmt: skip
+"""Names in a call's kwargs that LiteLLM keeps to itself; everything else goes to the provider."""
+_FILTERED: Final = frozenset({"_target_order", "_excluded_deployment_ids", "_retry_skipped_deployment_ids"})
+"""What LiteLLM's filter takes out of a call's kwargs when it has looked at it."""
+_NOTHING: Final[Mapping[str, Any]] = {}
 Deployment = dict[str, Any]
 Kwargs = dict[str, Any]
 LiteLLMRouter = Any
@@ -121,18 +128,37 @@ def brings_credentials(kwargs: Mapping[str, Any]) -> bool:
     return bool(kwargs.get("api_key") or kwargs.get("api_base") or kwargs.get("base_url"))
 
 
+def for_the_filter(kwargs: Kwargs) -> Mapping[str, Any]:
+    """What the filter will take out of the kwargs, for asking it again."""
+    found = kwargs.keys() & _FILTERED
+    return {name: kwargs[name] for name in found} if found else _NOTHING
+
+
 def timeout_in(params: Mapping[str, Any]) -> float | None:
     """Seconds one call may take, as a call or a deployment says it."""
     value = params.get("timeout") or params.get("request_timeout")
-    if value is None:
-        return None
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    return None if value is None else _seconds(value)
+
+
+def first_byte_in(params: Mapping[str, Any]) -> float | None:
+    """Seconds a stream may take to begin, where a call or a deployment says that."""
+    value = params.get("stream_timeout")
+    return None if value is None else _seconds(value)
 
 
 def timeout_for_all(router: LiteLLMRouter) -> float | None:
     """Seconds one call may take where neither it nor its deployment says so."""
-    value = getattr(router, "timeout", None)
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    return _seconds(getattr(router, "timeout", None))
+
+
+def _seconds(value: object) -> float | None:
+    """A number, a text with one, or the reading time of an httpx.Timeout."""
+    if not isinstance(value, int | float | str):
+        value = getattr(value, "read", None)
+    with suppress(TypeError, ValueError):
+        seconds = float(value)  # type: ignore[arg-type]  # what is no number is suppressed
+        return seconds if seconds > 0 else None
+    return None
 
 
 def provider_of(params: Mapping[str, Any]) -> tuple[str, str]:

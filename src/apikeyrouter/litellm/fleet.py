@@ -1,63 +1,57 @@
 """LiteLLM's deployments as the engine's keys, kept true to whatever LiteLLM's list says now.
 
 A deployment is one key; with `keys:` it is several, each given to LiteLLM as a copy of the deployment with another
-api_key. The same credential and model twice, with equal limits, is one pool: the provider counts them as one. Material
-stays with LiteLLM, except that of further keys. Which of them serves is not decided here.
+api_key. Material stays with LiteLLM, except that of further keys. `version` moves with every change, so that a pick
+that had to wait can tell whether what it waited for is still there. How settings become keys, pools and budgets is in
+joining.py; which of them serves is not decided here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
-import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Final
-from urllib.parse import urlsplit
 
 from apikeyrouter.core.key import Trigger
 from apikeyrouter.core.model import Among
-from apikeyrouter.core.price import Price
 from apikeyrouter.core.window import Limit
-from apikeyrouter.credentials import Secret, resolve
-from apikeyrouter.enrolment import Enrolment, KeyOptions
-from apikeyrouter.errors import ConfigurationError
+from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.facade import ApiKeyRouter
-from apikeyrouter.litellm.compat import Deployment, provider_of, secret_named, streams_usage, timeout_in
-from apikeyrouter.litellm.hearing import Hearing
+from apikeyrouter.litellm.compat import Deployment, provider_of, streams_usage, timeout_in
+from apikeyrouter.litellm.joining import Joining, Member, credential
 from apikeyrouter.litellm.pricing import price_in
-from apikeyrouter.litellm.settings import NOTHING, DeploymentSettings, KeySettings, read_settings
+from apikeyrouter.litellm.settings import NOTHING, DeploymentSettings, read_settings
 
 MOST_CREWS: Final = 512
-_UNFIT: Final = re.compile(r"[^a-z0-9._-]+")
-_NOT_PROVIDER: Final = re.compile(r"[^a-z0-9_-]+")
+Signature = tuple[tuple[str, str, str], int | None, str, str]
+"""Account (provider, model, credential), cap on answers, price, settings: with another one it is read anew."""
+_LOST: Final = object()
 _log = logging.getLogger("apikeyrouter.litellm")
 
 
 @dataclass(slots=True, eq=False)
-class Member:
-    """One key of the engine, and the deployment it stands for. `secret` replaces the deployment's api_key."""
-
-    key: str
-    model: str
-    credential: str
-    secret: Secret | None = None
-
-
-@dataclass(slots=True, eq=False)
 class Enrolled:
-    """A deployment as it was when it was read; another reading makes another one."""
+    """A deployment as it was when it was read; `api_key` and `settings` tell whether somebody changed it in place."""
 
     name: str
     deployment: Deployment = field(repr=False)
-    signature: object = field(repr=False)
-    settings: object = field(repr=False)
-    members: tuple[Member, ...]
-    asks_usage: bool
-    max_output: int | None
+    signature: Signature | None = field(default=None, repr=False)
+    settings: object = field(default=None, repr=False)
+    api_key: object = field(default=None, repr=False)
+    members: tuple[Member, ...] = ()
+    asks_usage: bool = False
+    max_output: int | None = None
+
+    @property
+    def current(self) -> bool:
+        """Whether what was read still holds; LiteLLM's lists are changed while they serve."""
+        deployment = self.deployment
+        if deployment["litellm_params"].get("api_key") is not self.api_key:
+            return False
+        return bool(deployment["model_info"].get("apikeyrouter") == self.settings)
 
 
 @dataclass(slots=True, eq=False)
@@ -67,34 +61,48 @@ class Crew:
     pool: Sequence[Deployment] = field(repr=False)
     among: Among
     members: Mapping[str, tuple[Member, Enrolled]]
+    version: int
     max_output: int | None = None
     timeout: float | None = None
 
 
-@dataclass(slots=True)
 class Fleet:
-    """Everything enrolled so far. Not locked: enrolling twice what another thread enrols now changes nothing."""
+    """The deployments of one LiteLLM Router as keys of an engine. Picks of several threads may ask at once.
 
-    router: ApiKeyRouter
-    enrolled: dict[str, Enrolled] = field(default_factory=dict)
-    crews: dict[object, Crew] = field(default_factory=dict)
-    shared: dict[object, str] = field(default_factory=dict)
-    salt: bytes = field(default_factory=lambda: os.urandom(16), repr=False)
+    `listed` is what LiteLLM has now, None where it cannot be asked.
+    """
 
-    @property
-    def enrolment(self) -> Enrolment:
-        return self.router.enrolment
+    def __init__(self, router: ApiKeyRouter, listed: Callable[[], Iterable[Deployment] | None] = lambda: None) -> None:
+        self.router = router
+        self.listed = listed
+        self.joining = Joining(router)
+        self.enrolled: dict[str, Enrolled] = {}
+        self.crews: dict[object, Crew] = {}
+        self.version = 0
+        self._keys = router.enrolment.router.registry.keys
+        self._lock = RLock()
+
+    def now(self) -> float:
+        """The engine's time, in epoch seconds."""
+        return self.router.enrolment.router.now()
 
     def crew(self, pool: Sequence[Deployment]) -> Crew:
         """The crew of a list that LiteLLM's filter left; the same list again costs a comparison of identities."""
         at = (id(pool[0]), id(pool[-1]), len(pool))
         known = self.crews.get(at)
-        if known is not None and known.pool == pool:
+        if known is not None and known.pool == pool and known.version == self.version:
             return known
-        made = self._muster(pool)
-        if len(self.crews) >= MOST_CREWS:
-            self.crews.clear()
-        self.crews[at] = made
+        return self.reread(pool)
+
+    def reread(self, pool: Sequence[Deployment]) -> Crew:
+        """The crew, with every deployment looked at again."""
+        at = (id(pool[0]), id(pool[-1]), len(pool))
+        with self._lock:
+            self.look()
+            made = self._muster(pool)
+            if len(self.crews) >= MOST_CREWS:
+                self.crews.clear()
+            self.crews[at] = made
         return made
 
     def _muster(self, pool: Sequence[Deployment]) -> Crew:
@@ -103,143 +111,101 @@ class Fleet:
         caps = [one.max_output for one in found if one.max_output]
         among = frozenset((member.key, member.model) for member, _ in members.values())
         times = [seconds for each in pool if (seconds := timeout_in(each["litellm_params"])) is not None]
-        return Crew(pool, among, members, max(caps, default=None), max(times, default=None))
+        return Crew([*pool], among, members, self.version, max(caps, default=None), max(times, default=None))
 
-    def current(self, one: Enrolled) -> bool:
-        """Whether what was read of a deployment still holds; LiteLLM's lists are changed while they serve."""
-        settings = one.deployment["model_info"].get("apikeyrouter")
-        return bool(settings == one.settings)
+    def look(self) -> int:
+        """The version, after a look at LiteLLM's list."""
+        listed = self.listed()
+        if listed is not None:
+            self.keep(listed)
+        return self.version
+
+    def moved(self, crew: Crew) -> bool:
+        """Whether anything was changed since the crew was read, in LiteLLM's list or in place."""
+        return crew.version != self.version or not all(one.current for _, one in crew.members.values())
 
     def enrol(self, deployment: Deployment) -> Enrolled:
         """The deployment as keys. Settings that cannot be read are told once, and count as none."""
         info, params = deployment["model_info"], deployment["litellm_params"]
         name, raw = str(info["id"]), info.get("apikeyrouter")
-        known = self.enrolled.get(name)
-        if known is not None and known.deployment is deployment and known.settings == raw:
-            return known
-        provider, model = provider_of(params)
-        signature = (provider, model, self._credential(params.get("api_key"), params), _priced(params), repr(raw))
-        if known is not None and known.signature == signature:
-            known.deployment = deployment
-            return known
-        settings = self._read(name, raw)
-        one = Enrolled(name, deployment, signature, deepcopy(raw), (), streams_usage(provider, model), _cap(params))
-        price = settings.price or price_in(params, info)
-        home = self._provider(provider, params.get("api_base"), model, price)
-        self._retire(known)
-        one.members = tuple(self._members(name, home, model, params, settings))
-        self.enrolled[name] = one
+        with self._lock:
+            one = self.enrolled.get(name)
+            if one is not None and one.deployment is deployment and one.current:
+                return one
+            provider, model = provider_of(params)
+            account = (provider, model, credential(params.get("api_key"), params))
+            signature = (account, _cap(params), repr(price_in(params, info)), repr(raw))
+            if one is None:
+                one = self.enrolled[name] = Enrolled(name, deployment)
+            before, one.signature = one.signature, signature
+            one.deployment, one.settings, one.api_key = deployment, deepcopy(raw), params.get("api_key")
+            if before != signature:
+                one.asks_usage, one.max_output = streams_usage(provider, model), _cap(params)
+                one.members = self._joined(one, raw, same=before is not None and before[0] == account)
+                self._changed()
         return one
 
+    def _joined(self, one: Enrolled, raw: object, *, same: bool) -> tuple[Member, ...]:
+        """The members as the settings want them; as before where these cannot be read and the account is the `same`."""
+        params, info = one.deployment["litellm_params"], one.deployment["model_info"]
+        try:
+            settings = _read(one.name, raw)
+        except InvalidConfigurationError as error:
+            if same:
+                _log.error("%s Deployment '%s' goes on as it was until that is mended.", error, one.name)
+                return one.members
+            _log.error("%s Deployment '%s' serves without limits until that is mended.", error, one.name)
+            settings = NOTHING
+        return self.joining.join(one.name, params, info, settings, one.members)
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.crews.clear()
+
     def check(self, deployments: Iterable[Deployment]) -> None:
-        """Raise InvalidConfigurationError for settings that cannot be read, before anything is sent."""
+        """Raise InvalidConfigurationError for settings that cannot be read or contradict, before anything is sent."""
+        stated: dict[str, tuple[str, tuple[Limit, ...]]] = {}
         for deployment in deployments:
-            info = deployment["model_info"]
-            read_settings(info.get("apikeyrouter") or {}, f"model_info.apikeyrouter of '{info['id']}'")
+            name = str(deployment["model_info"]["id"])
+            settings = _read(name, deployment["model_info"].get("apikeyrouter"))
+            for each in (settings.own, *(extra.settings for extra in settings.extra)):
+                if each.pools and each.limits:
+                    first, limits = stated.setdefault(each.pools[0], (name, each.limits))
+                    if limits != each.limits:
+                        raise InvalidConfigurationError(
+                            f"Pool '{each.pools[0]}' has other limits at deployment '{name}' than at '{first}'; "
+                            f"state them once, or alike."
+                        )
 
     def keep(self, deployments: Iterable[Deployment]) -> None:
         """Enrol what LiteLLM has now, and take out what it no longer has."""
-        names = {self.enrol(deployment).name for deployment in deployments}
-        for gone in set(self.enrolled) - names:
-            self._retire(self.enrolled.pop(gone))
-            self.crews.clear()
+        with self._lock:
+            for one in self.enrolled.values():
+                if any(member.kept and member.key not in self._keys for member in one.members):
+                    one.signature, one.api_key = None, _LOST
+            names = {self.enrol(deployment).name for deployment in deployments}
+            for gone in set(self.enrolled) - names:
+                self.joining.leave(self.enrolled.pop(gone).members)
+                self._changed()
 
     def refused(self, key: str, reason: str) -> None:
         """A credential was refused: the other deployments that use it need not find out by themselves."""
-        members = [m for one in self.enrolled.values() for m in one.members]
-        credential = next((m.credential for m in members if m.key == key), None)
+        with self._lock:
+            members = [m for one in self.enrolled.values() for m in one.members]
+        mine = next((m.credential for m in members if m.key == key), None)
         for member in members:
-            if member.credential == credential and member.key != key and self.router.get_key(member.key).usable:
-                self.enrolment.move(member.key, Trigger.AUTHENTICATION_FAILED, reason)
-
-    # -- enrolling --------------------------------------------------------------------------------------------------
-
-    def _read(self, name: str, raw: object) -> DeploymentSettings:
-        try:
-            return read_settings(raw if isinstance(raw, Mapping) else {}, f"model_info.apikeyrouter of '{name}'")
-        except ConfigurationError as error:
-            _log.error("%s Deployment '%s' serves without limits until that is mended.", error, name)
-            return NOTHING
-
-    def _provider(self, provider: str, base: object, model: str, price: Price | None) -> str:
-        """The engine's name for an address; a price of its own makes it another one, so that they do not mix."""
-        host = urlsplit(str(base)).netloc if base else ""
-        name = _NOT_PROVIDER.sub("-", f"{provider}-{host}".lower() if host else provider)
-        if price is not None:
-            name = f"{name}-{_short(price.id, repr(price), model)}"
-        if name not in self.enrolment.adapters:
-            price_name = provider if price is None else name
-            if price is not None:
-                self.enrolment.price(name, model, price)
-            self.enrolment.add_provider(name, Hearing.of(provider), price_name=price_name)
-        return name
-
-    def _members(
-        self, name: str, provider: str, model: str, params: Mapping[str, object], settings: DeploymentSettings
-    ) -> Iterable[Member]:
-        if not settings.extra or params.get("api_key"):
-            yield self._member(
-                _slug(name), provider, model, self._credential(params.get("api_key"), params), settings.own
-            )
-        for extra in settings.extra:
-            source = secret_named(extra.source)
-            secret = resolve(source, name=f"key '{extra.id}' of deployment '{name}'")
-            member = self._member(
-                _slug(f"{name}.{extra.id}"), provider, model, self._credential(secret.reveal(), params), extra.settings
-            )
-            member.secret = secret
-            yield member
-
-    def _member(self, key: str, provider: str, model: str, credential: str, settings: KeySettings) -> Member:
-        pools = settings.pools or (self._pool(key, provider, model, credential, settings.limits),)
-        options: KeyOptions = {
-            "id": key,
-            "pool": pools,
-            "limits": settings.limits,
-            "caps": settings.caps,
-            "tags": settings.tags,
-            "tier": settings.tier,
-            "weight": settings.weight,
-            "quality": settings.quality,
-        }
-        for budget in settings.budgets_of(key):
-            self.enrolment.add_budget(budget)
-        self.enrolment.add_key(None, provider, options)
-        return Member(key, model, credential)
-
-    def _pool(self, key: str, provider: str, model: str, credential: str, limits: tuple[Limit, ...]) -> str:
-        """Equal credential, model and limits share a pool; changed limits make a new one, which starts full."""
-        at = (provider, model, credential, limits)
-        if at not in self.shared:
-            taken = sum(1 for name in self.shared.values() if name.partition("#")[0] == key)
-            self.shared[at] = f"{key}#{taken + 1}" if taken else key
-        return self.shared[at]
-
-    def _retire(self, one: Enrolled | None) -> None:
-        for member in one.members if one else ():
-            self.enrolment.revoke(member.key)
-
-    def _credential(self, api_key: object, params: Mapping[str, object]) -> str:
-        """What names the account behind a deployment, without being the key."""
-        parts = (api_key or "environment", params.get("api_base"), params.get("organization"))
-        said = "\0".join(str(part) for part in parts)
-        return hmac.new(self.salt, said.encode(), hashlib.sha256).hexdigest()[:16]
+            other = self._keys.get(member.key) if member.credential == mine and member.key != key else None
+            if other is not None and other.usable:
+                self.router.enrolment.move(member.key, Trigger.AUTHENTICATION_FAILED, reason)
 
 
-def _priced(params: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(str(params.get(name)) for name in ("max_tokens", "input_cost_per_token", "output_cost_per_token"))
+def _read(name: str, raw: object) -> DeploymentSettings:
+    where = f"model_info.apikeyrouter of '{name}'"
+    if raw is not None and not isinstance(raw, Mapping):
+        raise InvalidConfigurationError(f"{where} is a {type(raw).__name__}; write a mapping such as {{rpm: 500}}.")
+    return read_settings(raw or {}, where)
 
 
 def _cap(params: Mapping[str, object]) -> int | None:
     found = params.get("max_tokens") or params.get("max_completion_tokens")
     return found if isinstance(found, int) else None
-
-
-def _slug(name: str) -> str:
-    """A name the engine takes; one that had to be changed or cut keeps itself apart by a few digits."""
-    plain = _UNFIT.sub("-", name.lower()).lstrip("._-")
-    return plain if plain == name and len(plain) <= 64 else f"{plain[:50] or 'key'}-{_short(name)}"
-
-
-def _short(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]

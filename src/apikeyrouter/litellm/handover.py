@@ -10,7 +10,8 @@ from typing import Any
 
 from apikeyrouter.core.ledger import Lease
 from apikeyrouter.litellm.compat import Deployment, Kwargs
-from apikeyrouter.litellm.fleet import Enrolled, Member
+from apikeyrouter.litellm.fleet import Enrolled
+from apikeyrouter.litellm.joining import Member
 from apikeyrouter.litellm.marks import KEY, Attempt, Mark, attempt_of, place_of
 
 

@@ -23,9 +23,10 @@ from apikeyrouter.errors import ApiKeyRouterError
 from apikeyrouter.litellm import compat
 from apikeyrouter.litellm.compat import Deployment
 from apikeyrouter.litellm.marks import KEY, Mark, attempt_of, place_of
+from apikeyrouter.litellm.picks import Pick
 from apikeyrouter.litellm.routes import mount
 from apikeyrouter.litellm.shared import SHARED
-from apikeyrouter.litellm.strategy import Pick, _PROXY_ApiKeyRoutingStrategy
+from apikeyrouter.litellm.strategy import _PROXY_ApiKeyRoutingStrategy
 from apikeyrouter.litellm.workers import is_first
 
 EVERY_S: Final = 1.0

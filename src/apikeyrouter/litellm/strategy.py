@@ -12,23 +12,21 @@ import random
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from threading import Event
-from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
 from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.ledger import Lease
-from apikeyrouter.core.model import Request, Usage
-from apikeyrouter.core.tokens import Measure
-from apikeyrouter.errors import RoutingError
+from apikeyrouter.core.model import Usage
+from apikeyrouter.errors import QuotaExhaustedError, RoutingError
 from apikeyrouter.facade import ApiKeyRouter
 from apikeyrouter.litellm import compat
 from apikeyrouter.litellm.asking import caller_of, measured, operation_of, request_of, wait_of
 from apikeyrouter.litellm.compat import Deployment, Kwargs, LiteLLMRouter
-from apikeyrouter.litellm.fleet import Crew, Fleet
+from apikeyrouter.litellm.fleet import Fleet
 from apikeyrouter.litellm.guard import require
 from apikeyrouter.litellm.handover import ask_usage, dressed, remember, sent, tell
+from apikeyrouter.litellm.lookout import Lookout, Moved
 from apikeyrouter.litellm.marks import Attempt, attempt_of
 from apikeyrouter.litellm.outcome import (
     NO_TIMES,
@@ -42,6 +40,7 @@ from apikeyrouter.litellm.outcome import (
     logged_usage,
     usage_of,
 )
+from apikeyrouter.litellm.picks import Asked, Pick
 from apikeyrouter.litellm.refusing import raised
 from apikeyrouter.litellm.shared import MOST_WAIT_S, Config, engine_of
 
@@ -50,8 +49,8 @@ require()
 from litellm.integrations.custom_logger import CustomLogger  # noqa: E402 - only after the version was looked at
 from litellm.types.router import CustomRoutingStrategyBase  # noqa: E402
 
-LATE_S: Final = 0.05
-"""A thread looks again this much after the time it was told: the provider's clock is not ours."""
+SOON_S: Final = 0.001
+"""Who has waited to the end is asked for once more, for as long as the engine takes for a wait at all."""
 DEFAULT_CALL_S: Final = 600.0
 """How long a call may take where nobody says: LiteLLM's own default."""
 MOST_TRACES: Final = 4096
@@ -68,6 +67,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
     max_wait: float
     _filter: compat.Filter
     _fleet: Fleet
+    _lookout: Lookout
 
     def __init__(self, engine: ApiKeyRouter | None, *, max_wait: float = MOST_WAIT_S) -> None:
         super().__init__()
@@ -81,7 +81,9 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     def start(self, engine: ApiKeyRouter, max_wait: float) -> None:
         """Route by this engine from now on."""
-        self.engine, self.max_wait, self._fleet, self.started = engine, max_wait, Fleet(engine), True
+        self.engine, self.max_wait, self.started = engine, max_wait, True
+        self._fleet = Fleet(engine, self._listed)
+        self._lookout = Lookout(self._fleet.look)
 
     @classmethod
     def install(
@@ -113,6 +115,10 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         """Enrol what the Router has now; what it no longer has is taken out."""
         self._fleet.keep(compat.deployments(router))
 
+    def _listed(self) -> list[Deployment] | None:
+        router = None if self._router is None else self._router()
+        return None if router is None else compat.deployments(router)
+
     # -- picking ----------------------------------------------------------------------------------------------------
 
     async def async_get_available_deployment(
@@ -128,16 +134,15 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         router, name = self._router(), model
         if compat.has_pre_routing(router):
             name, messages = await compat.pre_routed(router, model, kwargs, messages, input)
+        asked = (name, messages, input, specific_deployment, compat.for_the_filter(kwargs))
         pool = await self._filter(router, name, kwargs, messages, input, specific_deployment)
-        pick = self._pick(name, pool, messages, input, kwargs)
+        pick = self._pick(asked, pool, kwargs)
         if pick is None:
             return _any_of(pool)
         pick.heard = request_kwargs is not None
         try:
-            lease = self._elsewhere(pick)
+            lease = self._elsewhere(pick) if self._failed else None
             if lease is None:
-                lease = await self._when_free(pick) if pick.wait else self._now(pick)
-            if not self._current(pick, lease):
                 lease = await self._when_free(pick) if pick.wait else self._now(pick)
         except RoutingError as error:
             raise raised(error, model) from error
@@ -151,41 +156,91 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         specific_deployment: bool | None = False,
         request_kwargs: Kwargs | None = None,
     ) -> Deployment:
-        """The same without a loop: the calling thread waits."""
+        """The same without a loop: the calling thread waits, in one line with everybody else of its engine."""
         kwargs = {} if request_kwargs is None else request_kwargs
+        asked = (model, messages, input, specific_deployment, compat.for_the_filter(kwargs))
         pool = compat.healthy_now(self._router(), model, kwargs, messages, input, specific_deployment)
-        pick = self._pick(model, pool, messages, input, kwargs)
+        pick = self._pick(asked, pool, kwargs)
         if pick is None:
             return _any_of(pool)
-        pick.heard = request_kwargs is not None
-        until = monotonic() + pick.wait
-        while True:
-            try:
-                lease = self._elsewhere(pick) or self._now(pick)
-                return self._granted(pick, lease if self._current(pick, lease) else self._now(pick))
-            except RoutingError as error:
-                if error.retry_after is None or monotonic() + error.retry_after > until:
-                    raise raised(error, model) from error
-                Event().wait(error.retry_after + LATE_S)
+        pick.heard, pick.blocking = request_kwargs is not None, True
+        try:
+            lease = self._elsewhere(pick) or self._blocking(pick)
+        except RoutingError as error:
+            raise raised(error, model) from error
+        return self._granted(pick, lease)
 
-    def _pick(self, model: str, pool: Any, messages: Any, given: Any, kwargs: Kwargs) -> Pick | None:
+    def _pick(self, asked: Asked, pool: Any, kwargs: Kwargs) -> Pick | None:
         """Everything a pick needs; None where the caller brings a key of its own."""
         if compat.brings_credentials(kwargs):
             return None
+        model, messages, given, _, _ = asked
         crew = self._fleet.crew([pool] if isinstance(pool, dict) else pool)
         operation = operation_of(messages, given, kwargs)
         measure = measured(operation, messages, given, kwargs, crew.max_output)
         caller = caller_of(kwargs)
-        timeout = compat.timeout_in(kwargs) or crew.timeout or self._timeout
-        request = request_of(model, operation, caller, kwargs, DEFAULT_CALL_S if timeout is None else timeout)
+        patience = timeout = compat.timeout_in(kwargs) or crew.timeout or self._timeout
+        lasts = DEFAULT_CALL_S if timeout is None else timeout
+        if kwargs.get("stream"):
+            patience = compat.first_byte_in(kwargs) or timeout
+            lasts = max(lasts, DEFAULT_CALL_S)
+        request = request_of(model, operation, caller, kwargs, lasts)
         request.among = crew.among
-        return Pick(crew, request, measure, kwargs, wait_of(caller.options, timeout, self.max_wait))
-
-    async def _when_free(self, pick: Pick) -> Lease:
-        return await self.engine.acquire_when_free(pick.request, timeout=pick.wait, measure=pick.measure)
+        return Pick(asked, crew, request, measure, kwargs, wait_of(caller.options, patience, self.max_wait))
 
     def _now(self, pick: Pick) -> Lease:
-        return self.engine.acquire(pick.request, measure=pick.measure)
+        """A lease at once. What was changed in place is seen in what was chosen, or in that nothing could be."""
+        while True:
+            try:
+                lease = self.engine.acquire(pick.request, measure=pick.measure)
+            except RoutingError:
+                if not self._fleet.moved(pick.crew):
+                    raise
+            else:
+                if pick.crew.members[lease.key_id][1].current:
+                    return lease
+                self.engine.release(lease)
+            pick.read(self._fleet.reread(pick.crew.pool))
+
+    async def _when_free(self, pick: Pick) -> Lease:
+        """A lease as soon as there is room, among what LiteLLM has by then."""
+        until = self._fleet.now() + pick.wait
+        while True:
+            crew, left = pick.crew, max(SOON_S, until - self._fleet.now())
+            work = self.engine.acquire_when_free(pick.request, timeout=left, measure=pick.measure)
+            try:
+                lease = await self._lookout.watch(work, crew.version)
+            except Moved:
+                pass
+            except RoutingError:
+                if not self._fleet.moved(crew):
+                    raise
+            else:
+                moved = lease.decision.waited_s and crew.version != self._fleet.look()
+                if not moved and crew.members[lease.key_id][1].current:
+                    return lease
+                self.engine.release(lease)
+            pick.read(self._fleet.reread(await self._filtered(pick)))
+
+    async def _filtered(self, pick: Pick) -> list[Deployment]:
+        """What LiteLLM's filter leaves now."""
+        model, messages, given, specific, taken = pick.asked
+        pick.kwargs.update(taken)
+        router = self._router()
+        if pick.blocking:
+            pool = compat.healthy_now(router, model, pick.kwargs, messages, given, specific)
+        else:
+            pool = await self._filter(router, model, pick.kwargs, messages, given, specific)
+        return [pool] if isinstance(pool, dict) else pool
+
+    def _blocking(self, pick: Pick) -> Lease:
+        """A lease for a thread, which stands still until there is room."""
+        try:
+            return self._now(pick)
+        except QuotaExhaustedError as error:
+            if error.retry_after is None or error.retry_after > pick.wait:
+                raise
+        return self.engine.sync.wait_for(self._when_free(pick))
 
     def _elsewhere(self, pick: Pick) -> Lease | None:
         """For a call that has failed before: a key it has not failed with, if one has room now."""
@@ -195,20 +250,15 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             return None
         pick.request.among = others
         try:
-            return self._now(pick)
+            lease = self.engine.acquire(pick.request, measure=pick.measure)
         except RoutingError:
             pick.request.among = pick.crew.among
             return None
-
-    def _current(self, pick: Pick, lease: Lease) -> bool:
-        """Whether the chosen deployment's settings are still those that were read; else they are read again."""
-        if self._fleet.current(pick.crew.members[lease.key_id][1]):
-            return True
+        if pick.crew.members[lease.key_id][1].current:
+            return lease
         self.engine.release(lease)
-        self._fleet.crews.clear()
-        pick.crew = self._fleet.crew(pick.crew.pool)
-        pick.request.among = pick.crew.among
-        return False
+        pick.read(self._fleet.reread(pick.crew.pool))
+        return None
 
     def _granted(self, pick: Pick, lease: Lease) -> Deployment:
         member, one = pick.crew.members[lease.key_id]
@@ -284,6 +334,8 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self, attempt: Attempt, usage: Usage | None, headers: Mapping[str, str], times: Times = NO_TIMES
     ) -> None:
         lease = attempt.lease
+        if self._failed:
+            self._failed.pop(attempt.trace, None)
         if usage is None and lease.decision.request.operation == "other":
             usage = Usage()
         self.engine.settle(lease, usage, headers=headers, latency_s=times.latency_s, first_byte_s=times.first_byte_s)
@@ -312,25 +364,6 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
 
 ApiKeyRoutingStrategy = _PROXY_ApiKeyRoutingStrategy
-
-
-class Pick:
-    """One question to the engine, with what is needed to answer LiteLLM.
-
-    `heard`: LiteLLM gave the call's kwargs along, so its end will be told. Where it does not (embeddings without a loop
-    in 1.100), the estimate is all that is ever known.
-    """
-
-    __slots__ = ("crew", "heard", "kwargs", "measure", "request", "trace", "wait")
-
-    def __init__(self, crew: Crew, request: Request, measure: Measure | None, kwargs: Kwargs, wait: float) -> None:
-        self.crew = crew
-        self.request = request
-        self.measure = measure
-        self.kwargs = kwargs
-        self.wait = wait
-        self.heard = True
-        self.trace = request.correlation_id or ""
 
 
 def _any_of(pool: Any) -> Deployment:
