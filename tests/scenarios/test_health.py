@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from stage import Config, Opener, Stage, chat, described, geocoder, two_providers
+from stage import Config, Opener, Stage, chat, described, geocoder, two_providers, until
 
 from apikeyrouter import ApiKeyRouterError, NoEligibleKeysError
 from apikeyrouter.events import BreakerChanged, Failed, Probed
@@ -267,6 +267,42 @@ async def test_after_an_exhaustion_a_few_try_first(opened: Opener) -> None:
     said = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(each, ApiKeyRouterError) for each in said)
     assert stage.count() - before <= 4
+
+
+async def test_probes_of_a_program_without_a_loop_end_with_it(opened: Opener) -> None:
+    def often(world: World, url: str) -> Config:
+        config = described(world, url)
+        config["providers"]["openai"]["probe"] = 0.02
+        return config
+
+    stage = await opened(World([Organisation(id="org", keys=("k1",))]), config=often)
+    await asyncio.to_thread(stage.router.sync.route, chat())
+    await until(lambda: len(stage.of(Probed)) >= 3)
+    await asyncio.to_thread(stage.router.sync.close)
+    seen = len(stage.of(Probed))
+    await stage.router.route(chat())  # closed is closed: another loop does not begin to probe
+    prober = stage.router.enrolment._prober
+    assert prober is not None
+    assert not prober._tasks
+    assert len(stage.of(Probed)) == seen
+
+
+async def test_a_loop_that_ends_is_succeeded_by_the_next(opened: Opener) -> None:
+    def often(world: World, url: str) -> Config:
+        config = described(world, url)
+        config["providers"]["openai"]["probe"] = 0.02
+        return config
+
+    stage = await opened(World([Organisation(id="org", keys=("k1",))]), config=often)
+    for _ in range(2):
+        before = len(stage.of(Probed))
+        await asyncio.to_thread(asyncio.run, probed_for_a_while(stage, before + 2))
+        assert len(stage.of(Probed)) >= before + 2
+
+
+async def probed_for_a_while(stage: Stage, enough: int) -> None:
+    await stage.router.route(chat())
+    await until(lambda: len(stage.of(Probed)) >= enough)
 
 
 async def test_a_provider_without_keys_that_work_is_degraded(opened: Opener) -> None:
