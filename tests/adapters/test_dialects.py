@@ -485,6 +485,15 @@ def test_usage_is_read_from_where_each_provider_puts_it(provider: str, body: obj
     assert read_usage(dialect(provider).usage, body) == usage
 
 
+@pytest.mark.parametrize(("byok", "cost"), [(True, "0.0105"), (False, "0.0005"), (None, "0.0005"), ("true", "0.0005")])
+def test_what_a_provider_bills_beside_a_gateways_fee_is_counted(byok: object, cost: str) -> None:
+    """Else a budget would see a twentieth of the money."""
+    stated = {"cost": 0.0005, "is_byok": byok, "cost_details": {"upstream_inference_cost": 0.01}}
+    found = read_usage(dialect("openrouter").usage, {"usage": {"prompt_tokens": 1, **stated}})
+    assert found is not None
+    assert str(found.cost_reported) == cost
+
+
 def test_a_stated_cost_is_exact() -> None:
     found = read_usage(dialect("openrouter").usage, {"usage": {"prompt_tokens": 1, "cost": 0.00014}})
     assert found is not None

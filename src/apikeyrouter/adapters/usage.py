@@ -29,16 +29,23 @@ COUNTS: Final = (
     "audio_output",
     "images",
 )
-_WORDS: Final = frozenset({*COUNTS, "at", "cost", "input_excludes_cache", "output_excludes_reasoning"})
+_WORDS: Final = frozenset(
+    {*COUNTS, "at", "cost", "cost_beside", "cost_beside_if", "input_excludes_cache", "output_excludes_reasoning"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsagePaths:
-    """Where each count is, below the first of `at` that exists; several paths for one count are alternatives."""
+    """Where each count is, below the first of `at` that exists; several paths for one count are alternatives.
+
+    `cost_beside` is billed beside `cost`, by somebody else, where `cost_beside_if` is true.
+    """
 
     at: tuple[Path, ...] = ((),)
     counts: Mapping[str, tuple[Path, ...]]
     cost: tuple[Path, ...] = ()
+    cost_beside: tuple[Path, ...] = ()
+    cost_beside_if: tuple[Path, ...] = ()
     input_excludes_cache: bool = False
     output_excludes_reasoning: bool = False
 
@@ -51,10 +58,16 @@ def usage_paths(raw: object, where: str, problems: Problems) -> UsagePaths:
     return UsagePaths(
         at=paths(given["at"], f"{where}.at", problems) if "at" in given else ((),),
         counts=counts,
-        cost=paths(given["cost"], f"{where}.cost", problems) if "cost" in given else (),
+        cost=_paths(given, "cost", where, problems),
+        cost_beside=_paths(given, "cost_beside", where, problems),
+        cost_beside_if=_paths(given, "cost_beside_if", where, problems),
         input_excludes_cache=given.get("input_excludes_cache") is True,
         output_excludes_reasoning=given.get("output_excludes_reasoning") is True,
     )
+
+
+def _paths(given: Mapping[str, object], name: str, where: str, problems: Problems) -> tuple[Path, ...]:
+    return paths(given[name], f"{where}.{name}", problems) if name in given else ()
 
 
 def read_usage(table: UsagePaths, raw: object) -> Usage | None:
@@ -64,6 +77,8 @@ def read_usage(table: UsagePaths, raw: object) -> Usage | None:
         return None
     seen = {name: _count(alternatives, found) for name, alternatives in table.counts.items()}
     cost = _cost(table.cost, found)
+    if cost is not None and any(first(path, found) is True for path in table.cost_beside_if):
+        cost += _cost(table.cost_beside, found) or 0
     if cost is None and not any(seen.values()):
         return None
     return _usage(table, seen, cost, _tier(found, raw))
