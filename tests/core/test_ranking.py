@@ -140,6 +140,30 @@ def test_a_session_stays_with_its_pool() -> None:
     assert len({rig.router.acquire(ask(10, 10)).key_id for _ in range(60)}) == 6  # without one it goes anywhere
 
 
+def test_a_session_stays_though_the_objective_says_nothing_of_it() -> None:
+    rig = Rig()
+    rig.price("1")
+    for n in range(6):
+        rig.key(f"k{n}", models=[MODEL])
+    for wanted in (None, {"cost": 6, "capacity": 3}):
+        for session in ("one", "two", "three"):
+            asked = [rig.router.acquire(ask(10, 10, session=session, objective=wanted)) for _ in range(20)]
+            assert len({lease.key_id for lease in asked}) == 1
+    assert len({rig.router.acquire(ask(10, 10)).key_id for _ in range(60)}) == 6
+    rig.registry.pools[asked[0].key_id].throttle(rig.clock.time, rig.clock.time + 60, "429")
+    assert rig.router.acquire(ask(10, 10, session="three")).key_id != asked[0].key_id
+
+
+def test_a_session_moves_where_another_key_is_much_cheaper() -> None:
+    rig = Rig(objective="cost")
+    rig.price("1")
+    rig.price("9", provider="dear")
+    rig.key("dear", provider="dear", models=[MODEL])
+    assert rig.router.acquire(ask(10, 10, session="s")).key_id == "dear"
+    rig.key("cheap", models=[MODEL])
+    assert rig.router.acquire(ask(10, 10, session="s")).key_id == "cheap"
+
+
 def test_a_long_beginning_stays_and_a_short_one_goes_anywhere() -> None:
     def body(question: str, system: str) -> dict[str, object]:
         return {"messages": [{"role": "system", "content": system}, {"role": "user", "content": question}]}

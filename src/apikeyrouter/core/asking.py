@@ -27,12 +27,17 @@ from apikeyrouter.errors import BudgetExceededError
 
 GENERATES: Final = frozenset({"chat", "completion", "responses", "messages"})
 """Operations whose answers have a length that must be held."""
+STAY: Final = 0.3
+"""Share of all weights that staying has for a request that names a session, where its objective says nothing of
+affinity: more than room has by default (0.2), so that load alone moves no conversation.
+"""
 
 
 class Asking:
     """What every request is asked against. `objective`, `rulebook` and `default_max_output` may be replaced."""
 
     __slots__ = (
+        "_stays",
         "budgets",
         "default_max_output",
         "homes",
@@ -57,6 +62,7 @@ class Asking:
         self.budgets = budgets
         self.tokens = tokens
         self.objective = objective
+        self._stays = (objective, _with_affinity(objective))
         self.objectives: dict[str, Objective] = {}
         self.default_max_output = default_max_output
         self.rulebook = Rulebook()
@@ -117,8 +123,18 @@ class Asking:
     def _objective(self, request: Request, verdict: Verdict) -> Objective:
         """The request's own, else what a policy says, else the configured one."""
         if request.objective is not None:
-            return self.objective_of(request.objective)
-        return self.objective if verdict.objective is None else verdict.objective
+            found = self.objective_of(request.objective)
+        else:
+            found = self.objective if verdict.objective is None else verdict.objective
+        return self._staying(found) if request.session and not (found.affinity or found.order) else found
+
+    def _staying(self, objective: Objective) -> Objective:
+        """The same for a request of a session, which stays where its beginning is cached."""
+        last, staying = self._stays
+        if last is not objective:
+            staying = _with_affinity(objective)
+            self._stays = objective, staying
+        return staying
 
     def _judge(
         self,
@@ -235,3 +251,8 @@ def asked_for(d: Decision) -> Request:
 def request_facts_of(d: Decision) -> dict[str, object]:
     """What a recorded decision's request was, as policies see it."""
     return request_facts(asked_for(d), input_tokens=d.need[INPUT], output_tokens=d.need[OUTPUT])
+
+
+def _with_affinity(objective: Objective) -> Objective:
+    weights = objective.weights
+    return replace(objective, weights={**weights, "affinity": STAY * sum(weights.values())})
