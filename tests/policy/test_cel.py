@@ -208,15 +208,15 @@ def test_hostile_expressions_are_refused_or_answered_in_time(source: str) -> Non
         "tenant": "t",
     }
     best = float("inf")
-    for _ in range(3):  # the least of three: another process may take the processor in between
+    for _ in range(3):  # the least of three, and this thread's own time: others may want the processor meanwhile
         compile_expression.cache_clear()
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             predicate = compile_expression(source)
             predicate(facts(request=request))
         except (ExpressionError, PredicateError) as error:
             assert str(error)  # noqa: PT017
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     assert best < 0.05
 
 

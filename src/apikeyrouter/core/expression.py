@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple, NoReturn
 
 from apikeyrouter.core.facts import FIELDS, OPEN
@@ -108,7 +109,7 @@ class _Reader:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.tokens: Sequence[Token] = list(_tokens(source))
+        self.tokens: Sequence[Token] = list(islice(_tokens(source), MAX_TOKENS + 1))
         self.closing: dict[int, int] = {}
         self.chains: dict[Chain, None] = {}
         self.loops = 0
@@ -119,7 +120,7 @@ class _Reader:
         if not self.tokens:
             self.refuse("the expression is empty", 0)
         if len(self.tokens) > MAX_TOKENS:
-            self.refuse(f"the expression has {len(self.tokens)} words and signs; {MAX_TOKENS} are allowed", MAX_TOKENS)
+            self.refuse(f"the expression has more than {MAX_TOKENS} words and signs; split the policy", MAX_TOKENS)
         self.closing = self._match()
         at = 0
         while at < len(self.tokens):
