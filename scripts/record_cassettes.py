@@ -2,6 +2,7 @@
 
     python scripts/record_cassettes.py                       everything that needs no key
     python scripts/record_cassettes.py --real openai groq    chat, stream, tools and a refused key, from the provider
+    python scripts/record_cassettes.py --langchain           LangChain's standard tests (needs make doors)
 
 From the simulator the same exchanges come out every time, and a file whose exchanges have not changed is not touched.
 Documented cassettes keep their answers, which were written by hand after the provider's documentation; only the
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -31,7 +33,9 @@ from tape_scenes import ASKS, AT, KEYS, MATERIALS, PROVIDERS, SCENES, Scene, ans
 from apikeyrouter.adapters.http import Transport
 from apikeyrouter.simulator import SimulatorApp
 from apikeyrouter.simulator.turn import ConnectionDroppedError
+from run_tests import LANGCHAIN_FROM_CASSETTES as LANGCHAIN
 
+ROOT: Final = CASSETTES.parent
 WRONG_KEY: Final = "sk-made-up-0000000000000000000000000000"
 Answering = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
@@ -41,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Record the cassettes anew.")
     parser.add_argument("--real", nargs="+", default=(), metavar="PROVIDER", help="from these providers, with keys")
     parser.add_argument("--to", type=Path, default=CASSETTES, metavar="FOLDER", help="where (default: cassettes/)")
+    parser.add_argument("--langchain", action="store_true", help="what LangChain's standard tests ask and are told")
     options = parser.parse_args(argv)
+    if options.langchain:
+        return record_langchain()
     unknown = [name for name in options.real if not (name in PROVIDERS and PROVIDERS[name].variable)]
     if unknown:
         able = ", ".join(name for name, provider in PROVIDERS.items() if provider.variable)
@@ -54,6 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = asyncio.run(record_real(options.to, options.real) if options.real else record(options.to))
     print(f"{made} cassettes recorded to {options.to.name}/")
     return 0
+
+
+def record_langchain() -> int:
+    """Runs the standard tests in their own environment against the simulator, recording; returns pytest's exit code."""
+    python = ROOT / ".venv-langchain" / "bin" / "python"
+    return subprocess.call([python, "-m", "pytest", "-q", "-W", "default", "--cassettes=record", *LANGCHAIN], cwd=ROOT)
 
 
 async def record(to: Path) -> int:

@@ -24,6 +24,12 @@ NO_TESTS = 5
 """pytest's exit code when it selected none."""
 RUN_LIMIT_S = 1_500.0
 """A single run that takes longer is ended and counts as failed."""
+LANGCHAIN_FROM_CASSETTES = (
+    "tests/doors_langchain/test_standard_native.py",
+    "tests/doors_langchain/test_standard_delegated.py",
+    "tests/doors_langchain/test_agents.py::TestEmbeddings",
+)
+"""LangChain's own tests, which run once against the simulator and again from cassettes/langchain, without a network."""
 
 OFFLINE = {
     "ANONYMIZED_TELEMETRY": "false",
@@ -94,6 +100,10 @@ def test_runs(extra: Sequence[str]) -> list[Step]:
     for door in doors:
         python = ROOT / f".venv-{door}" / "bin" / "python"
         steps.append(pytest_step(f"tests of the {door} door", python, [f"tests/doors_{door}", "-W", "default"], extra))
+    if "langchain" in doors:
+        python = ROOT / ".venv-langchain" / "bin" / "python"
+        replay = [*LANGCHAIN_FROM_CASSETTES, "--cassettes=replay", "-W", "default"]
+        steps.append(pytest_step("langchain from cassettes", python, replay, extra))
     return steps
 
 

@@ -19,6 +19,9 @@ settings.load_profile("test")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="also run the tests marked torture")
+    parser.addoption(
+        "--cassettes", choices=("replay", "record"), help="LangChain's standard tests from cassettes/langchain"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

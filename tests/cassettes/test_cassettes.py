@@ -25,7 +25,7 @@ LOOKS_SECRET = re.compile(
     re.IGNORECASE,
 )
 FIRST, SECOND = MATERIALS
-NAMED = re.compile(r"^(Bearer |Basic )?<\w+>$")
+NAMED = re.compile(r"^(Bearer |Basic )?<[\w-]+>$")
 
 
 @EACH

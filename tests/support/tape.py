@@ -66,47 +66,51 @@ def interactions(path: Path) -> list[Any]:
 
 
 @contextmanager
-def playing(path: Path, materials: Mapping[str, str], *, repeats: bool = False) -> Iterator[Any]:
+def playing(path: Path, materials: Mapping[str, str]) -> Iterator[Any]:
     """Answer from a cassette and from nothing else. `materials` are key materials and the names of their keys."""
-    player = _player(materials)
-    with player.use_cassette(str(path), record_mode="none", allow_playback_repeats=repeats) as cassette:
+    with player(Cleaner(materials)).use_cassette(str(path), record_mode="none") as cassette:
         yield cassette
 
 
 @contextmanager
 def recording(path: Path, label: Label, materials: Mapping[str, str]) -> Iterator[Any]:
     """Write a new cassette of what is sent meanwhile. An old one with the same exchanges stays as it is."""
+    with anew(path), player(Cleaner(materials), label).use_cassette(str(path), record_mode="all") as cassette:
+        yield cassette
+
+
+@contextmanager
+def anew(path: Path) -> Iterator[None]:
+    """Meanwhile the file is not there; afterwards the old one is back if no new one, or one with another date, came."""
     old = path.read_text("utf-8") if path.exists() else None
     path.unlink(missing_ok=True)
-    player = _player(materials, label)
     try:
-        with player.use_cassette(str(path), record_mode="all") as cassette:
-            yield cassette
+        yield
     except BaseException:
-        if old is not None:
-            path.write_text(old, "utf-8")
+        path.unlink(missing_ok=True)
         raise
-    if old is not None and path.exists() and _but_date(old) == _but_date(path.read_text("utf-8")):
-        path.write_text(old, "utf-8")
+    finally:
+        made = path.read_text("utf-8") if path.exists() else None
+        if old is not None and (made is None or _but_date(old) == _but_date(made)):
+            path.write_text(old, "utf-8")
 
 
 def _but_date(text: str) -> str:
     return re.sub(r"(?m)^date: .*$", "", text, count=1)
 
 
-def _player(materials: Mapping[str, str], label: Label | None = None) -> Any:
-    clean = Cleaner(materials)
-    player = vcr.VCR(
-        match_on=MATCHED[:-1],
+def player(clean: Cleaner, label: Label | None = None) -> Any:
+    """vcrpy with this project's rules: what is left out, what must agree, and how a file looks."""
+    made = vcr.VCR(
         before_record_request=clean.request,
         before_record_response=clean.response,
         decode_compressed_response=True,
     )
-    player.register_matcher("key", same_key)
-    player.match_on = MATCHED
-    player.register_serializer("labelled", Labelled(label))
-    player.serializer = "labelled"
-    return player
+    made.register_matcher("key", same_key)
+    made.match_on = MATCHED
+    made.register_serializer("labelled", Labelled(label))
+    made.serializer = "labelled"
+    return made
 
 
 def same_key(one: Request, other: Request) -> None:
