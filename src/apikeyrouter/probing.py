@@ -116,13 +116,16 @@ class Prober:
 
     async def _ask(self, name: str, key: Key, probe: Probe) -> None:
         operation, version = self._charged(name), key.version
+        secret = self.router.secrets.get(key.id)
+        if secret is None:
+            return
         lease: Lease | None = None
         if operation and self._is_open(name, key, operation):
             lease = self._hold(name, key, operation, probe)
             if lease is None:
                 return  # no room for it: a probe takes nothing from anybody
         try:
-            failure = await _answer(self._adapters[name], self.router.secrets[key.id], probe.timeout_s)
+            failure = await _answer(self._adapters[name], secret, probe.timeout_s)
         except BaseException:
             if lease is not None:
                 self.router.fail(lease, Failure(kind=Kind.CANCELLED, billed=True))
@@ -209,7 +212,7 @@ class Prober:
     def _judge(self, key: Key, health: Health, probe: Probe, failure: Failure, *, version: int) -> None:
         """A key is refused for a reason of its own only where its provider has just taken another."""
         now, last = self.router.now(), health.last_ok
-        if failure.kind is not Kind.UNAUTHENTICATED or health.ok_key in ("", key.id) or last is None:
+        if failure.kind is not Kind.UNAUTHENTICATED or health.ok_key in ("", key.id) or last is None or key.removed:
             return
         if now - last <= 2.0 * probe.every_s and key.version == version and key.state is State.AVAILABLE:
             context = f"{failure.status or ''} {failure.code or failure.kind} (probe)".strip()
@@ -226,4 +229,6 @@ async def _answer(adapter: Adapter, secret: SecretSource, timeout: float) -> Fai
             said = await adapter.health(secret)
     except TimeoutError:
         return Failure(kind=Kind.TIMEOUT, message="the health check took too long", billed=True)
+    except Exception as error:  # noqa: BLE001  (a custom adapter's check may raise anything, and must be asked again)
+        return Failure(kind=Kind.SERVER_ERROR, message=f"the health check raised {type(error).__name__}")
     return None if said else Failure(kind=Kind.SERVER_ERROR, message="the health check failed")

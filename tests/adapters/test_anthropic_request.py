@@ -266,6 +266,21 @@ async def version_sent(adapter_version: str | None, **body: object) -> tuple[str
         return request.header("anthropic-version"), body_sent
 
 
+async def test_a_key_may_travel_as_a_bearer() -> None:
+    async with RawProvider([response(json.dumps({"content": []}).encode())]) as provider:
+        adapter = AnthropicAdapter(provider.base_url, auth="bearer")
+        body = {"messages": [USER]}
+        await adapter.send(
+            Call(operation="chat", model="m", body=body, secret=PlainSecret(), timeout=5, request_id="r")
+        )
+        await adapter.health(PlainSecret())
+        await adapter.aclose()
+    for request in provider.requests:
+        assert request.header("authorization") == f"Bearer {PlainSecret().reveal()}"
+        assert request.header("x-api-key") is None
+    assert [request.target for request in provider.requests] == ["/v1/messages", "/v1/models?limit=1"]
+
+
 async def test_the_version_that_can_carry_the_request_is_sent() -> None:
     assert (await version_sent(None))[0] == "2026-10-21"
     version, body = await version_sent(None, temperature=1)

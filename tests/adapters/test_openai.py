@@ -56,6 +56,23 @@ async def test_unknown_fields_and_tools_pass_untouched() -> None:
     assert sent == {name: value for name, value in body.items() if not name.startswith("stream")} | {"model": "gpt-x"}
 
 
+async def test_images_audio_and_files_pass_untouched_both_ways() -> None:
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
+    ]
+    more = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
+    body = {"messages": [{"role": "user", "content": parts}], **more}
+    spoken = {"id": "audio_1", "data": "UklGRg==", "transcript": "a cat", "expires_at": 1}
+    message = {"role": "assistant", "content": None, "audio": spoken}
+    reply = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
+    answer, request = await exchanged(replace(call(), body=body), reply)
+    assert json.loads(request.body) == {**body, "model": "gpt-x"}
+    assert answer.body == reply
+
+
 async def test_headers() -> None:
     _, request = await exchanged(
         call(), organization="org-1", project="proj-1", headers={"X-Team": "blue", "Host": "evil"}

@@ -7,7 +7,17 @@ import asyncio
 import pytest
 from stage import Config, Opener, Stage, chat, described, geocoder, two_providers, until
 
-from apikeyrouter import ApiKeyRouterError, NoEligibleKeysError
+from apikeyrouter import (
+    Answer,
+    ApiKeyRouter,
+    ApiKeyRouterError,
+    BaseAdapter,
+    Call,
+    Capabilities,
+    NoEligibleKeysError,
+    Probe,
+    Usage,
+)
 from apikeyrouter.events import BreakerChanged, Failed, Probed
 from apikeyrouter.simulator import Fault, Organisation, World, limits
 from apikeyrouter.testing import ManualClock
@@ -303,6 +313,37 @@ async def test_a_loop_that_ends_is_succeeded_by_the_next(opened: Opener) -> None
 async def probed_for_a_while(stage: Stage, enough: int) -> None:
     await stage.router.route(chat())
     await until(lambda: len(stage.of(Probed)) >= enough)
+
+
+class Moody(BaseAdapter):
+    """A custom adapter whose health check does what it likes."""
+
+    capabilities = Capabilities()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moods: list[bool | None] = [True, False, None, True]
+
+    async def send(self, call: Call) -> Answer:
+        return Answer(status=200, body={}, content="", usage=Usage())
+
+    async def health(self, secret: object) -> bool:
+        mood = self.moods.pop(0)
+        if mood is None:
+            raise RuntimeError("not today")
+        return mood
+
+
+async def test_a_custom_adapter_is_asked_whatever_it_does() -> None:
+    clock, told = ManualClock(), []
+    router = ApiKeyRouter(clock=clock, log=False)
+    router.subscribe(Probed, told.append)
+    await router.register_provider("mine", Moody(), probe=Probe(every_s=10.0))
+    await router.register_key("sk-0123456789", "mine", id="k")
+    async with router:
+        while len(told) < 4:
+            await clock.run_for(1.0)
+    assert [probe.kind for probe in told] == ["", "server_error", "server_error", ""]
 
 
 async def test_a_provider_without_keys_that_work_is_degraded(opened: Opener) -> None:

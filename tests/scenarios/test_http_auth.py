@@ -203,6 +203,21 @@ async def test_a_marked_message_is_repeated_where_its_mark_is_known_and_sent_onc
     assert door.gate.record.marks[2] != first
 
 
+async def test_what_may_be_done_twice_is_marked_alike_wherever_it_goes(opened: Opener) -> None:
+    def twice(world: World, url: str) -> Config:
+        config = marked(world, url)
+        config["providers"]["geo"]["operations"]["send"]["idempotent"] = True
+        config["settings"]["attempts_per_key"] = 1
+        return config
+
+    door = Door(signed=True)
+    stage = await opened(ORGANISATIONS, config=twice, app=door)
+    door.gate.record.get_lost = 1
+    assert (await send(stage)).startswith("k2 2 msg_")
+    assert len(door.gate.record.marks) == 2
+    assert len(set(door.gate.record.marks)) == 1
+
+
 async def test_a_mark_unknown_elsewhere_never_leaves_its_key(opened: Opener) -> None:
     door = Door(signed=True)
     stage = await opened(ORGANISATIONS, config=marked, app=door)

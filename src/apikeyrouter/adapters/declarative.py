@@ -289,7 +289,7 @@ def _custom(plan: Plan) -> dict[str, object]:
     operations = plan.operations
     return {
         "idempotent": frozenset(name for name, operation in operations.items() if operation.idempotent),
-        "marked": frozenset(name for name, o in operations.items() if o.idempotency and not o.idempotent),
+        "marked": frozenset(name for name, operation in operations.items() if operation.idempotency),
         "limits": {name: operation.limits for name, operation in operations.items() if operation.limits},
     }
 
