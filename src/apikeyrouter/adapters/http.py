@@ -128,7 +128,14 @@ class Opened:
         """The next decoded bytes, b"" at the end. Raises WireError."""
         self._alarm.set(min(self._deadline, asyncio.get_running_loop().time() + self._silence_s))
         try:
-            return await self._next()
+            with self._alarm:
+                while True:
+                    raw = await self._body.__anext__()
+                    data = raw if self._inflate is None else self._inflate.decompress(raw, max(1, self._left + 1))
+                    if data:
+                        return self._counted(data)
+        except StopAsyncIteration:
+            return self._rest()
         except TimeoutError:
             raise WireError(_late()) from None
         except httpx.TransportError as error:
@@ -136,22 +143,14 @@ class Opened:
         except zlib.error:
             raise WireError(_malformed("the answer's compression is broken")) from None
 
-    async def _next(self) -> bytes:
-        try:
-            with self._alarm:
-                while True:
-                    data = self._plain(await self._body.__anext__())
-                    if data:
-                        return data
-        except StopAsyncIteration:
-            return self._rest()
-
-    def _plain(self, raw: bytes) -> bytes:
-        return self._counted(raw if self._inflate is None else self._inflate.decompress(raw, max(1, self._left + 1)))
-
     def _rest(self) -> bytes:
-        """What the decompression still holds at the end."""
-        return b"" if self._inflate is None or self._inflate.eof else self._counted(self._inflate.flush())
+        """What the decompression still holds at the end. Raises WireError."""
+        if self._inflate is None or self._inflate.eof:
+            return b""
+        try:
+            return self._counted(self._inflate.flush())
+        except zlib.error:
+            raise WireError(_malformed("the answer's compression is broken")) from None
 
     def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)

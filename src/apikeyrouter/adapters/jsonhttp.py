@@ -250,7 +250,11 @@ class EventStream:
             message = "one event of the stream is longer than 16 MiB"
             self._fail(Failure(kind=Kind.MALFORMED, message=message, billed=True))
             return
-        self._take(events)
+        for event in events:
+            self._ready.extend(self._reader.read(event))
+            if self._reader.done:
+                self._end()
+                break
         if not self._begun and any(chunk.content or chunk.text for chunk in self._ready):
             self._begun = True
             self._opened.begun()
@@ -259,13 +263,6 @@ class EventStream:
             await self._opened.aclose()
         elif not data:
             self._end()
-
-    def _take(self, events: list[Event]) -> None:
-        for event in events:
-            self._ready.extend(self._reader.read(event))
-            if self._reader.done:
-                self._end()
-                return
 
     def _end(self) -> None:
         failure = self._reader.ending()
