@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import Rig, ask
+from rig import START, Rig, ask
 
 from apikeyrouter.core.budget import Budget
 from apikeyrouter.core.ledger import EXPIRED, OPEN, RELEASED, SETTLED, Ledger, idle
@@ -118,3 +118,42 @@ def test_a_decision_that_chose_nobody_holds_nothing() -> None:
     decision = made.router.preview(ask(1))
     with pytest.raises(ValueError, match="chose nobody"):
         Ledger().take(decision, decision.need, (), 0.0, 0.0)
+
+
+# -- very many -------------------------------------------------------------------------------------------------------
+
+
+def taken_and_settled(times: int) -> None:
+    """Every total is the exact sum of what was used, in integers, after any number of leases."""
+    made = rig(Limit.otpm(10**14), Limit(of="tokens", amount=10**14, per="month"), Limit.concurrency(10))
+    made.router.budgets.replace((Budget(scope="global", limit="1000000", period="total"),), made.clock.time)
+    decision = made.router.preview(ask(7, 5))
+    ledger, nodes = (
+        made.router.ledger,
+        made.router.budgets.request_path(tenant=None, user=None, tags={}, route="m", now=START),
+    )
+    output = charged = 0
+    for turn in range(times):
+        now = START + 1e-4 * turn
+        lease = ledger.take(decision, decision.need, nodes, now + 30.0, now)
+        used = Usage(input_tokens=7, output_tokens=turn % 6)
+        ledger.settle(lease, used, 1_000 * (7 + turn % 6), now)
+        output += turn % 6
+        charged += 7 + turn % 6
+    produced, monthly, slots = made.registry.pools["k"].windows
+    assert (produced.charged, produced.held, produced.flight) == (output, 0, 0)
+    assert (monthly.charged, monthly.level, monthly.flight) == (12 * times, 10**14 - 12 * times, 0)
+    assert slots.held == 0
+    assert spent(made) == charged
+    assert idle(list(made.registry.pools.values()), made.router.budgets)
+    assert not ledger.open_leases
+    assert len(ledger.expiries) <= 65
+
+
+def test_a_hundred_thousand_leases_do_not_drift() -> None:
+    taken_and_settled(100_000)
+
+
+@pytest.mark.torture
+def test_a_million_leases_do_not_drift() -> None:
+    taken_and_settled(1_000_000)

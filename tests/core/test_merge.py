@@ -256,3 +256,56 @@ def test_we_never_believe_in_more_than_the_provider_has(seed: int) -> None:
         there = min(server.size, server.level + (now - server.at) * server.rate) - sum(way.values())
         assert w.free(now) <= there + server.rate * slowest + 1
     assert served > 200
+
+
+trips = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.01, 0.3, 2.0, 15.0]),  # after the one before
+        st.integers(1, 200),  # tokens
+        st.sampled_from([0.01, 0.2, 1.0, 5.0]),  # on the way there
+        st.sampled_from([0.01, 0.2, 1.0, 20.0]),  # on the way back
+        st.sampled_from([0, 0, 0, 40, 300]),  # what another client takes before it arrives
+    ),
+    max_size=40,
+)
+
+
+@given(trips)
+def test_a_merge_never_raises_the_level_above_what_was_said_and_refilled_less_later_charges(
+    trips: list[tuple[float, int, float, float, int]],
+) -> None:
+    """Requests overtake each other both ways. Later charges: ours that the provider took in after it had spoken."""
+    limit, now = 1_000, NOW
+    p, server = pool(Limit.tpm(limit)), Server(limit, limit / 60, limit)
+    w = p.windows[0]
+    events: list[tuple[float, int, str]] = []
+    for seq, (gap, *_) in enumerate(trips):
+        now += gap
+        events.append((now, seq, "send"))
+    sent: dict[int, tuple[list[float], float]] = {}
+    arrived: dict[int, float] = {}
+    said: dict[int, int] = {}
+    while events:
+        events.sort()
+        now, seq, what = events.pop(0)
+        _, tokens, there, back, foreign = trips[seq]
+        need = need_of(input_tokens=tokens)
+        if what == "send":
+            if p.fits_and_load(need, now) >= 0:
+                sent[seq] = (p.take(need, now), now)
+                events.append((now + there, seq, "arrive"))
+        elif what == "arrive":
+            server.serve(min(foreign, int(max(0.0, server.level))), now)
+            said[seq], arrived[seq] = max(0, server.serve(tokens, now)), now
+            events.append((now + back, seq, "answer"))
+        else:
+            marks, at = sent[seq]
+            p.settle(need, need, marks, at, now)
+            w.advance(now)
+            before = w.level
+            rose = merge(p, (Reading(TOKENS, limit, said[seq]),), marks, seq, now)
+            later = sum(trips[other][1] for other in sent if arrived.get(other, now + 1) > arrived[seq])
+            if w.level > before + 1e-9:
+                assert rose
+                assert w.level <= said[seq] + server.rate * (now - arrived[seq]) - later + 1.5
+            assert w.level <= max(before, limit)
