@@ -258,14 +258,5 @@ def test_a_limit_of_nothing_is_exhausted() -> None:
     assert capacity(p, p.windows[0], NOW) == "exhausted"
 
 
-def test_when_a_pool_is_closed_to_everything() -> None:
-    p = pool(Limit.rpm(1), Limit(of="tokens", amount=10, per="day", window="fixed"))
-    assert p.closed_until(NOW) == 0
-    p.take(need_of(input_tokens=10), NOW)
-    assert p.closed_until(NOW) == NOW + 86_400
-    p.throttle(NOW, NOW + 5, "429")
-    assert p.closed_until(NOW) >= NOW + 5
-
-
 def test_it_says_what_it_is() -> None:
     assert repr(pool(Limit.rpm(5))) == "<Pool org available <requests/minute bucket 5/5 free, 0 held>>"

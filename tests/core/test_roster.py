@@ -64,6 +64,9 @@ def many(rng: Random, keys: int, shared: int) -> Rig:
         tags = {"region": rng.choice(["eu", "us"])} if rng.random() < 0.3 else {}
         tags |= {"owner": f"o{i}"} if owned else {}
         pools = [f"own{i}", f"all{i % shared}"] if shared and rng.random() < 0.5 else [f"own{i}"]
+        if i and rng.random() < 0.3:
+            like = rng.randrange(i)
+            limits[i], pools = limits[like], list(rig.registry.keys[f"k{like}"].pools)
         for extra in pools[1:]:
             rig.registry.add_pool(extra, (Limit.rpm(7), Limit.concurrency(4)), rig.clock.time)
         rig.key(f"k{i}", limits[i], pools=pools, tags=tags, tier=rng.choice([0, 0, 1]), quality=rng.choice([0.5, 0.9]))
@@ -102,16 +105,19 @@ def test_drawing_grants_and_refuses_what_a_full_scan_would(
 
 
 def in_order(roster: Roster) -> None:
-    """The park is consistent: everybody is alive at his place, or parked with a time to come back."""
+    """The park is consistent: every stand is alive at its place, or parked with a time to come back."""
     for stratum in (s for tier in roster.tiers for s in tier):
         live = set(map(id, stratum.live))
         assert len(live) == len(stratum.live)
-        for candidate in stratum.candidates:
-            assert candidate.parked != (id(candidate) in live)
-            if candidate.parked:
-                assert any(stamp == candidate.stamp and c is candidate for _, stamp, c in stratum.heap)
+        assert [c for s in stratum.stands.values() for c in s.candidates if c.pools != s.pools] == []
+        assert sum(len(s.candidates) for s in stratum.stands.values()) == len(stratum.candidates)
+        assert stratum.asleep == sum(len(s.candidates) for s in stratum.stands.values() if s.parked)
+        for stand in stratum.stands.values():
+            assert stand.parked != (id(stand) in live)
+            if stand.parked:
+                assert any(stamp == stand.stamp and s is stand for _, stamp, s in stratum.heap)
             else:
-                assert stratum.live[candidate.place] is candidate
+                assert stratum.live[stand.place] is stand
 
 
 # -- what a refusal tells --------------------------------------------------------------------------------------------
@@ -220,6 +226,26 @@ def test_a_pool_of_two_frees_both() -> None:
     refused_once(rig, ask())
     rig.router.release(lease)
     assert rig.router.acquire(ask()).open
+
+
+def test_a_thousand_keys_of_one_pool_are_parked_and_woken_as_one() -> None:
+    rig = Rig()
+    rig.registry.add_pool("org", (Limit.concurrency(1),), rig.clock.time)
+    for i in range(1_000):
+        rig.key(f"k{i}", pools=["org"], weight=1.0 + i % 2)
+    (stratum,) = roster_of(rig, ask()).tiers[0]
+    used = set()
+    for _ in range(50):
+        lease = rig.router.acquire(ask())
+        used.add(lease.key_id)
+        assert len(lease.decision.scanned) == DRAW
+        refused_once(rig, ask())
+        assert (len(stratum.live), stratum.asleep, len(stratum.heap)) == (0, 1_000, 1)
+        rig.router.release(lease)
+        assert (len(stratum.live), stratum.asleep) == (1, 0)
+        rig.router.refresh()
+        stratum.wake(rig.clock.time + 1e6)
+    assert len(used) > 40, "any of them may be drawn"
 
 
 def test_few_refusals_are_kept_of_many_keys_without_money() -> None:

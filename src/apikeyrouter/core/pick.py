@@ -21,7 +21,7 @@ from apikeyrouter.core.model import COST, Need, Tags
 from apikeyrouter.core.question import Ask, with_cost
 from apikeyrouter.core.ranking import best_by_rank, keyed_terms
 from apikeyrouter.core.retry import Attempts
-from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Roster, Stratum
+from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Roster, Stand, Stratum
 from apikeyrouter.core.score import CAPACITY_SCALE, TIE_BREAK, Constraints
 from apikeyrouter.core.terms import static_term
 
@@ -215,35 +215,41 @@ def _scan(
 def _draw(  # noqa: PLR0917  (one decision's context, passed flat because this loop is the hot path)
     stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, chance: Chance
 ) -> list[tuple[Candidate, float]]:
-    """Up to DRAW candidates with room, at random; whoever has none is parked until it has."""
+    """Up to DRAW candidates with room, at random, of as many stands as there are; who has none is parked until then."""
     stratum.wake(now)
     live = stratum.live
     if len(live) < DRAW:
         stratum.wake_for(need)
     found: list[tuple[Candidate, float]] = []
     seen: set[int] = set()
+    looked: set[int] = set()
     tries = 3 * DRAW
-    while live and len(found) < DRAW and tries and len(seen) < len(live):
-        candidate = live[int(chance() * len(live))]
-        if id(candidate) in seen:
+    each = DRAW // len(live) or 1 if live else 1
+    while live and len(found) < DRAW and tries and len(looked) < len(live):
+        stand = live[int(chance() * len(live))]
+        if id(stand) in looked:
             tries -= 1
             continue
-        if (ask.picky or candidate.nodes) and _barred(candidate, ask, cost, d, now):
-            seen.add(id(candidate))
-            tries -= 1
-            continue
-        load = _load(candidate, need, now)
+        able = stand.some(each, chance)
+        if ask.picky or len(able) > 1 or able[0].nodes:
+            seen.update(map(id, able))
+            able = [c for c in able if not ((ask.picky or c.nodes) and _barred(c, ask, cost, d, now))]
+            if not able:
+                looked.add(id(stand))
+                tries -= 1
+                continue
+        load = _load(stand, need, now)
         if load < 0.0:
-            _park(candidate, need, d, now)
+            _park(stand, need, d, now)
         else:
-            seen.add(id(candidate))
-            found.append((candidate, load))
+            looked.add(id(stand))
+            found += [(candidate, load) for candidate in able]
     while not found:
         found = _scan_live(stratum, ask, need, cost, d, now, seen)
         if not found and not stratum.wake_for(need):
             break
     if not found:
-        d.parked.append((stratum, len(stratum.candidates) - len(live), stratum.opens_at))
+        d.parked.append((stratum, stratum.asleep, stratum.opens_at))
     return found
 
 
@@ -251,24 +257,26 @@ def _scan_live(  # noqa: PLR0917  (as _draw)
     stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, seen: set[int]
 ) -> list[tuple[Candidate, float]]:
     """Everybody that is left and was not barred before, before refusing."""
-    found = []
-    for candidate in list(stratum.live):
-        if id(candidate) in seen:
-            continue
-        seen.add(id(candidate))
-        if (ask.picky or candidate.nodes) and _barred(candidate, ask, cost, d, now):
-            continue
-        load = _load(candidate, need, now)
-        if load < 0.0:
-            _park(candidate, need, d, now)
-        else:
+    found: list[tuple[Candidate, float]] = []
+    for stand in list(stratum.live):
+        load: float | None = None
+        for candidate in stand.candidates:
+            if id(candidate) in seen:
+                continue
+            seen.add(id(candidate))
+            if (ask.picky or candidate.nodes) and _barred(candidate, ask, cost, d, now):
+                continue
+            load = _load(stand, need, now) if load is None else load
+            if load < 0.0:
+                _park(stand, need, d, now)
+                break
             found.append((candidate, load))
     return found
 
 
-def _load(candidate: Candidate, need: Need, now: float) -> float:
+def _load(stand: Stand, need: Need, now: float) -> float:
     load = 0.0
-    for pool in candidate.pools:
+    for pool in stand.pools:
         part = pool.fits_and_load(need, now)
         if part < 0.0:
             return part
@@ -276,14 +284,15 @@ def _load(candidate: Candidate, need: Need, now: float) -> float:
     return load
 
 
-def _park(candidate: Candidate, need: Need, d: Decision, now: float) -> None:
+def _park(stand: Stand, need: Need, d: Decision, now: float) -> None:
+    candidate = stand.candidates[0]
     shortfall = candidate.shortfall(need, now)
     if shortfall is None:
         return
     if len(d.shortfalls) < DRAW:
         d.shortfalls.append((candidate, shortfall))
     of = WINDOW_OF.get(shortfall.window.partition("/")[0], ANY_SIZE) if shortfall.cause == "window" else ANY_SIZE
-    candidate.stratum.park(candidate, shortfall, need, of, now)
+    stand.stratum.park(stand, shortfall, need, of, now)
 
 
 def _barred(candidate: Candidate, ask: Ask, cost: int | None, d: Decision, now: float) -> bool:

@@ -17,7 +17,7 @@ from apikeyrouter.core.model import NO_NEED, REQUESTS, Need
 from apikeyrouter.core.window import NEVER, Limit, Window
 
 if TYPE_CHECKING:
-    from apikeyrouter.core.roster import Candidate
+    from apikeyrouter.core.roster import Stand
 
 REFUSED: Final = -1.0
 FORECAST_EVERY_S: Final = 1.0
@@ -76,7 +76,6 @@ class Pool:
         "state_updated_at",
         "throttles",
         "ticks_at",
-        "unavailable",
         "until",
         "windows",
     )
@@ -101,8 +100,7 @@ class Pool:
         self.mean_hold_s = 1.0
         self.bound = 0.0
         self.probing = False
-        self.parked: dict[Candidate, None] = {}
-        self.unavailable: dict[str, float] = {}
+        self.parked: dict[Stand, None] = {}
 
     # -- the hot path -------------------------------------------------------------------------------------------
 
@@ -134,7 +132,8 @@ class Pool:
                         w.refused_at = now
                         w.refused_from = min(w.refused_from, now)
                     return REFUSED
-                used = (cap - free) / cap
+                full = w.full
+                used = (full - free) / full if free < full else 0.0
                 square = used * used
                 if rate or w.turns_at == NEVER:
                     load += n / cap * used * square * square
@@ -242,15 +241,6 @@ class Pool:
                 if worst is None or wait > worst.wait_s:
                     worst = Shortfall(self.id, "window", n, w.level - w.held, w.cap, wait, w.name)
         return worst
-
-    def closed_until(self, now: float) -> float:
-        """Until when no request at all can fit (a spent day, a provider's stop); 0 when some might."""
-        if now < self.until:
-            return self.until
-        for w in self.windows:
-            if not w.rate and w.charge != "concurrency" and w.free(now) < 1 and w.turns_at < NEVER:
-                return w.turns_at
-        return 0.0
 
     def probe(self) -> None:
         """Nothing is known of the limits, but the provider's answers will tell: few at a time until the first."""

@@ -345,7 +345,7 @@ class Registry:
             else:
                 excluded.append(Excluded(key.id, *why))
         for pool in {id(p): p for c in candidates for p in c.pools}.values():
-            pool.parked = {c: None for c in pool.parked if c.roster_version == self.version}
+            pool.parked = {s: None for s in pool.parked if s.roster_version == self.version}
         return Roster(model, candidates, tuple(excluded), version=self.version)
 
     def _asked(self, model: str, provider: str | None, among: Among | None) -> Iterator[tuple[Key, str]]:

@@ -3,14 +3,15 @@
 A roster is compiled once for each (model, provider, operation, capabilities, tenant) and thrown away when a key,
 provider or alias changes. Inside it, candidates that differ only in their quota form a stratum (same provider, model,
 price, tier, quality, tags): a stratum has one cost, one reliability and one latency. Small rosters are scanned whole;
-above SCAN_ALL, candidates that cannot serve are parked until the time they can, and a few are drawn from the rest.
-A parked candidate remembers the size it refused: anything at least as large is refused until then without a look.
+above SCAN_ALL, those that cannot serve are parked until the time they can, and a few are drawn from the rest.
+Keys of a stratum that draw from the same pools are one stand, because what one is refused all are: stands are drawn and
+parked. A parked stand remembers the size it refused: anything at least as large is refused until then without a look.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -57,7 +58,7 @@ class Deployment:
 class Candidate:
     """One key for one deployment, with every pool a request through it charges."""
 
-    __slots__ = ("deployment", "key", "nodes", "parked", "place", "pools", "roster_version", "stamp", "stratum")
+    __slots__ = ("deployment", "key", "nodes", "pools", "roster_version", "stratum")
 
     def __init__(
         self, key: Key, deployment: Deployment, pools: tuple[Pool, ...], nodes: tuple[Node, ...] = (), version: int = 0
@@ -67,9 +68,6 @@ class Candidate:
         self.pools = pools
         self.nodes = nodes
         self.roster_version = version
-        self.parked = False
-        self.place = 0
-        self.stamp = 0
         self.stratum: Stratum
 
     @property
@@ -85,23 +83,49 @@ class Candidate:
         return f"<Candidate {self.key.id} {self.deployment.provider}/{self.deployment.model}>"
 
 
+class Stand:
+    """Candidates of a stratum with the same pools: parked together, at `place` among the living, or with a `stamp`."""
+
+    __slots__ = ("candidates", "parked", "place", "pools", "roster_version", "stamp", "stratum")
+
+    def __init__(self, stratum: Stratum, first: Candidate) -> None:
+        self.stratum = stratum
+        self.candidates = [first]
+        self.pools = first.pools
+        self.roster_version = first.roster_version
+        self.parked = False
+        self.place = 0
+        self.stamp = 0
+
+    def some(self, count: int, chance: Callable[[], float]) -> list[Candidate]:
+        """Up to `count` of them, each as likely as any other."""
+        found = self.candidates
+        size = len(found)
+        if size <= count:
+            return found
+        first = int(chance() * size)
+        return [found[(first + i) % size] for i in range(count)]
+
+
 class Stratum:
-    """Candidates alike in everything but quota. `live` is drawn from; the rest wait in the park.
+    """Candidates alike in everything but quota. Stands in `live` are drawn from; the rest, `asleep` keys, are parked.
 
     `tags` are those of all its keys, None where each has its own.
     """
 
-    __slots__ = ("candidates", "deployment", "heap", "live", "parks", "sized", "tags", "tier")
+    __slots__ = ("asleep", "candidates", "deployment", "heap", "live", "parks", "sized", "stands", "tags", "tier")
 
     def __init__(self, deployment: Deployment, tier: int, tags: Tags | None) -> None:
         self.deployment = deployment
         self.tier = tier
         self.tags = tags
         self.candidates: list[Candidate] = []
-        self.live: list[Candidate] = []
+        self.stands: dict[tuple[int, ...], Stand] = {}
+        self.live: list[Stand] = []
+        self.asleep = 0
         self.parks = 0
-        self.heap: list[tuple[float, int, Candidate]] = []
-        self.sized: dict[int, list[tuple[int, int, Candidate]]] = {}
+        self.heap: list[tuple[float, int, Stand]] = []
+        self.sized: dict[int, list[tuple[int, int, Stand]]] = {}
 
     @property
     def quality(self) -> float:
@@ -110,56 +134,65 @@ class Stratum:
 
     def retire(self) -> None:
         """Nobody will be drawn from here again; one candidate stands for all."""
-        for candidate in self.candidates:
-            candidate.parked = False
+        for stand in self.stands.values():
+            stand.parked = False
         del self.candidates[1:]
+        self.stands.clear()
         self.live.clear()
         self.heap.clear()
         self.sized.clear()
 
     def add(self, candidate: Candidate) -> None:
         candidate.stratum = self
-        candidate.place = len(self.live)
         self.candidates.append(candidate)
-        self.live.append(candidate)
+        name = tuple(map(id, candidate.pools))
+        stand = self.stands.get(name)
+        if stand is not None:
+            stand.candidates.append(candidate)
+            return
+        stand = self.stands[name] = Stand(self, candidate)
+        stand.place = len(self.live)
+        self.live.append(stand)
 
-    def park(self, candidate: Candidate, refusal: Shortfall, need: Need, of: int, now: float) -> None:
-        """Take a candidate out until the need it refused would fit."""
+    def park(self, stand: Stand, refusal: Shortfall, need: Need, of: int, now: float) -> None:
+        """Take a stand out until the need it refused would fit."""
         last = self.live.pop()
-        if last is not candidate:
-            self.live[candidate.place], last.place = last, candidate.place
-        candidate.parked = True
+        if last is not stand:
+            self.live[stand.place], last.place = last, stand.place
+        stand.parked = True
+        self.asleep += len(stand.candidates)
         self.parks += 1
-        candidate.stamp = self.parks
+        stand.stamp = self.parks
         until = now + refusal.wait_s
-        if len(self.heap) > 2 * len(self.candidates) + 16:
+        if len(self.heap) > 2 * len(self.stands) + 16:
             self.heap = [e for e in self.heap if _current(e[1], e[2])]
             heapify(self.heap)
-        heappush(self.heap, (until, candidate.stamp, candidate))
+        heappush(self.heap, (until, stand.stamp, stand))
         if of in _SIZED:
-            self._remember_size(of, need[of], candidate)
-        for pool in candidate.pools:
-            pool.parked[candidate] = None
+            self._remember_size(of, need[of], stand)
+        for pool in stand.pools:
+            pool.parked[stand] = None
 
-    def _remember_size(self, of: int, size: int, candidate: Candidate) -> None:
+    def _remember_size(self, of: int, size: int, stand: Stand) -> None:
         known = self.sized.setdefault(of, [])
-        if len(known) > 2 * len(self.candidates) + 16:
+        if len(known) > 2 * len(self.stands) + 16:
             known[:] = [e for e in known if _current(e[1], e[2])]
-        insort(known, (size, candidate.stamp, candidate), key=_size_of)
+        insort(known, (size, stand.stamp, stand), key=_size_of)
 
-    def unpark(self, candidate: Candidate) -> None:
-        if candidate.parked:
-            candidate.parked = False
-            candidate.place = len(self.live)
-            self.live.append(candidate)
+    def unpark(self, stand: Stand) -> None:
+        if stand.parked:
+            stand.parked = False
+            self.asleep -= len(stand.candidates)
+            stand.place = len(self.live)
+            self.live.append(stand)
 
     def wake(self, now: float) -> None:
         """Return to the living whoever's time has come."""
         heap = self.heap
         while heap and (heap[0][0] <= now or not _current(heap[0][1], heap[0][2])):
-            _, ticket, candidate = heappop(heap)
-            if _current(ticket, candidate):
-                self.unpark(candidate)
+            _, ticket, stand = heappop(heap)
+            if _current(ticket, stand):
+                self.unpark(stand)
 
     def wake_for(self, need: Need) -> bool:
         """Return to the living a few of those who only refused something larger than `need`; False: there are none.
@@ -169,24 +202,24 @@ class Stratum:
         woken = 0
         for of, known in self.sized.items():
             while known and known[-1][0] > need[of] and woken < 2 * DRAW:
-                _, ticket, candidate = known.pop()
-                if _current(ticket, candidate):
-                    self.unpark(candidate)
+                _, ticket, stand = known.pop()
+                if _current(ticket, stand):
+                    self.unpark(stand)
                     woken += 1
         return woken > 0
 
     @property
     def opens_at(self) -> float:
-        """The earliest time a parked candidate may return."""
+        """The earliest time a parked stand may return."""
         return self.heap[0][0] if self.heap else NEVER
 
 
-def _size_of(entry: tuple[int, int, Candidate]) -> int:
+def _size_of(entry: tuple[int, int, Stand]) -> int:
     return entry[0]
 
 
-def _current(ticket: int, candidate: Candidate) -> bool:
-    return candidate.parked and ticket == candidate.stamp
+def _current(ticket: int, stand: Stand) -> bool:
+    return stand.parked and ticket == stand.stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,10 +316,10 @@ def _frozen(tags: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 
 
 def release(pool: Pool) -> None:
-    """Something became free in `pool`: its parked candidates are looked at again."""
+    """Something became free in `pool`: its parked stands are looked at again."""
     if pool.parked:
-        for candidate in pool.parked:
-            candidate.stratum.unpark(candidate)
+        for stand in pool.parked:
+            stand.stratum.unpark(stand)
         pool.parked.clear()
 
 
