@@ -13,6 +13,8 @@ import pytest
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "reference" / "benchmarks.md"
+KEPT = "## The adapter and the engine over plain httpx"
+"""The heading of what is measured by other commands; from it on, writing the table leaves the page as it is."""
 RIVAL = HERE.parent / ".reports" / "rival.json"
 sys.path.insert(0, str(HERE))
 
@@ -33,7 +35,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if session.config.getoption("--write-table") and exitstatus == 0:
         results: list[Any] = getattr(session.config, "_benchmarksession").benchmarks  # noqa: B009
         TABLE.parent.mkdir(parents=True, exist_ok=True)
-        TABLE.write_text("\n".join([*head(), *decisions(results), *rivals()]) + "\n", encoding="utf-8")
+        TABLE.write_text("\n".join([*head(), *decisions(results), *rivals(), *kept()]) + "\n", encoding="utf-8")
+
+
+def kept() -> list[str]:
+    """What other commands measured."""
+    old = TABLE.read_text(encoding="utf-8") if TABLE.exists() else ""
+    _, mark, rest = old.partition(KEPT)
+    return ["", mark + rest.rstrip("\n")] if mark else []
 
 
 def head() -> list[str]:
