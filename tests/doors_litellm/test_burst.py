@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from litellm_burst import CALLS, KINDS, Limited, burst, by_engine
+from litellm_burst import CALLS, KINDS, Limited, burst, by_engine, exact
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -25,11 +25,3 @@ async def test_a_strategy_that_counts_afterwards_lets_all_through() -> None:
     tokens = next(kind for kind in KINDS if kind.name == "tpm")
     result = await burst(lambda router: None, given=tokens.theirs, routing_strategy="usage-based-routing-v2")
     assert result.through > 2 * tokens.fits, "or the table beside ours is out of date"
-
-
-def exact(kind: Limited) -> dict[str, object]:
-    """The same limit with a window that does not refill while the test runs."""
-    of = {"rpm": "requests", "tpm": "tokens"}.get(kind.name)
-    if of is None:
-        return dict(kind.ours)
-    return {"limits": [{"of": of, "amount": kind.ours[kind.name], "per": "minute", "window": "rolling"}]}

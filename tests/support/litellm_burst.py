@@ -114,3 +114,11 @@ async def burst(
 
 def by_engine(max_wait: float) -> Callable[[litellm.Router], object]:
     return lambda router: ApiKeyRoutingStrategy.install(router, max_wait=max_wait)
+
+
+def exact(kind: Limited) -> dict[str, object]:
+    """The limit as the engine is told it, with a window that does not refill however long sixty calls take."""
+    of = {"rpm": "requests", "tpm": "tokens"}.get(kind.name)
+    if of is None:
+        return dict(kind.ours)
+    return {"limits": [{"of": of, "amount": kind.ours[kind.name], "per": "minute", "window": "rolling"}]}
