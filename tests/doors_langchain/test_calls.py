@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -56,6 +57,20 @@ async def test_a_stream_says_usage_and_routing_once(way: str, sim: Sim) -> None:
     assert whole.response_metadata["apikeyrouter"]["key"] == "o-ok"
     assert usage.usage_metadata[OPENAI]["total_tokens"] == whole.usage_metadata["total_tokens"]
     assert at_rest(model.engine)
+
+
+@WAYS
+def test_a_stream_says_what_it_cost_and_its_retries_where_somebody_listens(way: str, sim: Sim) -> None:
+    model, told = chat(way, sim, FAILING), Told()
+    chunks = list(model.stream(HELLO))
+    routed = sum(chunks[1:], chunks[0]).response_metadata["apikeyrouter"]
+    assert Decimal(routed["cost"]).scaleb(9) == model.explain(routed["decision_id"]).actual_cost > 0
+    assert [one["status"] for one in routed["failed"]][-1:] == [500]
+    again = chat(way, sim, FAILING)
+    assert list(again.stream_events(HELLO, version="v3", config={"callbacks": [told]}))
+    assert told.events.count("retry") == 3
+    assert at_rest(model.engine)
+    assert at_rest(again.engine)
 
 
 @WAYS

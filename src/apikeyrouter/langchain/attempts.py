@@ -53,7 +53,8 @@ class Journey:
         params: Mapping[str, Any],
         options: RoutingOptions,
         *,
-        streaming: bool,
+        streaming: bool = False,
+        operation: str = "chat",
     ) -> None:
         self.line = line
         self.router = line.router
@@ -67,7 +68,7 @@ class Journey:
         self._last: BaseException | None = None
         try:
             timeout = timeout_of(options.timeout, self.router.settings.timeout_s)
-            asked = _request(line, params, options)
+            asked = _request(line, params, options, operation)
         except ApiKeyRouterError as error:
             raise spoken(error) from error.__cause__
         weight = _measure(messages, params)
@@ -247,11 +248,12 @@ class Journey:
         return made
 
 
-def _request(line: DelegatedLine, params: Mapping[str, Any], options: RoutingOptions) -> Request:
+def _request(line: DelegatedLine, params: Mapping[str, Any], options: RoutingOptions, operation: str) -> Request:
     override = params.get("model")
     among = line.everybody if override is None else line.taking(str(override))
     return Request(
         model=str(override or next(iter(line.deployments.values())).name),
+        operation=operation,
         among=among,
         provider=options.provider,
         tenant=options.tenant,

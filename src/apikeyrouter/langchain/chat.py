@@ -282,7 +282,7 @@ class ChatApiKeyRouter(RoutedChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         options = self._options(kwargs)
-        yield from self._lined().stream(messages, self._params(stop, kwargs), options)
+        yield from self._lined().stream(messages, self._params(stop, kwargs), options, run_manager)
 
     async def _astream(
         self,
@@ -292,7 +292,8 @@ class ChatApiKeyRouter(RoutedChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         options = self._options(kwargs)
-        async with aclosing(self._lined().astream(messages, self._params(stop, kwargs), options)) as chunks:
+        made = self._lined().astream(messages, self._params(stop, kwargs), options, run_manager)
+        async with aclosing(made) as chunks:
             async for chunk in chunks:
                 yield chunk
 

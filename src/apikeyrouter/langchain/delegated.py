@@ -7,7 +7,7 @@ caller's to see.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from apikeyrouter.core.model import Among
 from apikeyrouter.langchain.attempts import Journey
 from apikeyrouter.langchain.bindings import WISH, ToolSet, Wish
 from apikeyrouter.langchain.deployments import ChatDeployment
+from apikeyrouter.langchain.inward import OURS
 from apikeyrouter.langchain.listening import listening
 from apikeyrouter.langchain.options import RoutingOptions
 from apikeyrouter.langchain.retries import Manager, atell, tell
@@ -77,7 +78,7 @@ class DelegatedLine:
             return _marked_result(result, journey)
 
     def stream(
-        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions
+        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions, manager: Manager
     ) -> Generator[ChatGenerationChunk]:
         """Chunks as they come; closing the iterator settles."""
         journey = Journey(self, messages, params, options, streaming=True)
@@ -91,20 +92,23 @@ class DelegatedLine:
             except BaseException as error:  # noqa: BLE001 - failed_now raises what is not ours to bear
                 journey.failed_now(error)
                 continue
+            tell(manager, journey.failures)
             try:
-                yield _marked(journey.heard(first), journey)
-                for chunk in chunks:
-                    yield journey.heard(chunk)
+                last = _marked(journey.heard(first), journey)
+                yield last
+                for last in chunks:
+                    yield _ended(journey.heard(last), journey)
             except BaseException as error:
                 journey.broke(error)
                 raise
             finally:
                 chunks.close()
             journey.finish()
+            yield from _closing(last, journey)
             return
 
     async def astream(
-        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions
+        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions, manager: Manager
     ) -> AsyncGenerator[ChatGenerationChunk]:
         """Chunks as they come; closing the iterator settles."""
         journey = Journey(self, messages, params, options, streaming=True)
@@ -117,15 +121,19 @@ class DelegatedLine:
             except BaseException as error:  # noqa: BLE001 - failed raises what is not ours to bear
                 await journey.failed(error)
                 continue
+            await atell(manager, journey.failures)
             async with aclosing(chunks):
                 try:
-                    yield _marked(journey.heard(first), journey)
-                    async for chunk in chunks:
-                        yield journey.heard(chunk)
+                    last = _marked(journey.heard(first), journey)
+                    yield last
+                    async for last in chunks:
+                        yield _ended(journey.heard(last), journey)
                 except BaseException as error:
                     journey.broke(error)
                     raise
             journey.finish()
+            for closing in _closing(last, journey):
+                yield closing
             return
 
     def words(self, model: BaseChatModel, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,3 +185,23 @@ def _marked(made: Any, journey: Journey) -> Any:
     told = journey.told()
     made.generation_info = told if made.generation_info is None else {**made.generation_info, **told}
     return made
+
+
+def _ended(chunk: ChatGenerationChunk, journey: Journey) -> ChatGenerationChunk:
+    """A chunk; one that says it is the last settles, and so can say what the answer cost."""
+    if _is_last(chunk):
+        journey.finish()
+        if journey.cost is not None:
+            chunk.generation_info = {**(chunk.generation_info or {}), OURS: {"cost": journey.cost}}
+    return chunk
+
+
+def _closing(last: ChatGenerationChunk, journey: Journey) -> Iterator[ChatGenerationChunk]:
+    """The cost, after a stream that ended without saying so: in the empty chunk that core would add in its place."""
+    if journey.cost is not None and not _is_last(last):
+        message = AIMessageChunk(content="" if isinstance(last.message.content, str) else [], chunk_position="last")
+        yield ChatGenerationChunk(message=message, generation_info={OURS: {"cost": journey.cost}})
+
+
+def _is_last(chunk: ChatGenerationChunk) -> bool:
+    return getattr(chunk.message, "chunk_position", None) == "last"

@@ -50,19 +50,29 @@ def made_of(model: str, keys: Keys, fields: Mapping[str, Any]) -> list[ChatDeplo
         raise MissingDependencyError(
             "from_keys() needs langchain, which is not installed: pip install 'apikeyrouter[langchain]'"
         ) from None
-    rest = dict(fields)
-    options = {name: rest.pop(name) for name in _KEY_OPTIONS if name in rest}
-    named = keys.items() if isinstance(keys, Mapping) else ((f"key-{at}", key) for at, key in enumerate(keys, start=1))
+    options, rest = options_in(fields)
     if model.partition(":")[0] == "openai":
         rest.setdefault("stream_usage", True)
     return [
         ChatDeployment(
             name,
             init_chat_model(model, api_key=key, max_retries=0, **rest),
-            options=cast(KeyOptions, dict(options)),
+            options=options,
         )
-        for name, key in named
+        for name, key in named_keys(keys)
     ]
+
+
+def named_keys(keys: Keys) -> Iterable[tuple[str, str | SecretStr]]:
+    """Ids with their secrets; those of a list are numbered."""
+    return keys.items() if isinstance(keys, Mapping) else ((f"key-{at}", key) for at, key in enumerate(keys, start=1))
+
+
+def options_in(fields: Mapping[str, Any]) -> tuple[KeyOptions, dict[str, Any]]:
+    """What is register_key()'s among fields, and the rest."""
+    options = {name: value for name, value in fields.items() if name in _KEY_OPTIONS}
+    rest = {name: value for name, value in fields.items() if name not in _KEY_OPTIONS}
+    return cast(KeyOptions, options), rest
 
 
 def deployments_of(models: Models, overrides: Mapping[str, Any]) -> list[ChatDeployment]:

@@ -20,6 +20,7 @@ from apikeyrouter.langchain.options import RoutingOptions
 from apikeyrouter.langchain.outward import canonical
 from apikeyrouter.langchain.retries import Manager, atell, tell
 from apikeyrouter.langchain.tools import choice_of, tools_of
+from apikeyrouter.reply import FailedAttempt
 
 if TYPE_CHECKING:
     from apikeyrouter.facade import ApiKeyRouter
@@ -68,7 +69,7 @@ class NativeLine:
         return result_of(reply.body, reply.usage, reply.metadata)
 
     def stream(
-        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions
+        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions, manager: Manager
     ) -> Generator[ChatGenerationChunk]:
         """Chunks as they come; closing the iterator settles."""
         with in_langchain():
@@ -79,10 +80,11 @@ class NativeLine:
                     made = ending.take(chunk.data)
                     if made is not None:
                         yield made
+            tell(manager, ending.failed)
             yield ending.last()
 
     async def astream(
-        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions
+        self, messages: Sequence[BaseMessage], params: Mapping[str, Any], options: RoutingOptions, manager: Manager
     ) -> AsyncGenerator[ChatGenerationChunk]:
         """Chunks as they come; closing the iterator settles."""
         with in_langchain():
@@ -93,6 +95,7 @@ class NativeLine:
                     made = ending.take(chunk.data)
                     if made is not None:
                         yield made
+            await atell(manager, ending.failed)
             yield ending.last()
 
 
@@ -107,6 +110,11 @@ class _Ending:
         """The chunk of a delta, if it says anything."""
         self.head = self.head or data
         return chunk_of(data)
+
+    @property
+    def failed(self) -> tuple[FailedAttempt, ...]:
+        """Attempts that failed before the stream began."""
+        return () if self.stream.metadata is None else self.stream.metadata.failed
 
     def last(self) -> ChatGenerationChunk:
         """The end."""
