@@ -119,13 +119,13 @@ def _headroom(d: Decision, other: Parts, gap: float) -> str:
         after = part - other.load + less
         if w.of in _NAMES and part > 0.0 and after >= 0.0:
             share = (part / unit) ** (1 / STEEPNESS) - (after / unit) ** (1 / STEEPNESS)
-            best = min(best or (inf, 0.0, ""), (share, share * w.cap, _NAMES[w.of]))
+            best = min(best or (inf, 0.0, ""), (share, share * w.full, _NAMES[w.of]))
     return "" if best is None or best[0] > 1.0 else f"+{max(1, round(best[1])):,} {best[2]} of headroom"
 
 
 def _part(w: Window, d: Decision) -> float:
     """What a window adds to the load of its pool, as in Pool.fits_and_load."""
-    used = max(0.0, 1.0 - (w.level - w.held) / w.cap)
+    used = max(0.0, 1.0 - (w.level - w.held) / w.full)
     return float(d.need[w.of] / w.cap * used**STEEPNESS * _cheapness(w, d))
 
 

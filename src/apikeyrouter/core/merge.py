@@ -178,7 +178,11 @@ def _learn_period(w: Window, reading: Reading) -> None:
 
 
 def _learn_size(w: Window, reading: Reading) -> None:
-    """A bucket's true size is remaining + reset * rate; three agreeing samples at different levels are believed."""
+    """A bucket's true size is remaining + reset * rate; three agreeing samples at different levels are believed.
+
+    One is enough to price the room that is left: a bucket that is nearly full must not look nearly spent, or nobody
+    would ask it and learn its size, and what it refills would be lost.
+    """
     if not reading.reset_s or reading.remaining is None or w.gross <= 0:
         return
     size = reading.remaining + reading.reset_s * w.gross
@@ -186,11 +190,12 @@ def _learn_size(w: Window, reading: Reading) -> None:
         return
     if w.known and abs(size - w.known[0]) > SAME_SIZE * size:
         w.known.clear()
+    w.full = min(w.cap, size)
     if len(w.known) < SAMPLES:
         w.known.append(size)
     if len(w.known) < SAMPLES:
         return
-    w.cap = min(w.ceiling, size)
+    w.cap = w.full = min(w.ceiling, size)
     w.level = min(w.level, w.cap)
 
 
@@ -209,7 +214,7 @@ def _learn_window(pool: Pool, reading: Reading, seq: int, now: float) -> None:
     w.learned = True
     w.merged_seq = seq
     if reading.reset_s and implied_period(reading) is None and reading.period_s is None:
-        w.cap = min(w.cap, max(1.0, reading.remaining + reading.reset_s * w.gross))
+        w.cap = w.full = min(w.cap, max(1.0, reading.remaining + reading.reset_s * w.gross))
     w.level = min(w.cap, float(reading.remaining))
     pool.windows = (*(x for x in pool.windows if not (x.learned and x.of == w.of and x.per == w.per)), w)
 

@@ -132,7 +132,8 @@ class Pool:
                         w.refused_at = now
                         w.refused_from = min(w.refused_from, now)
                     return REFUSED
-                used = (cap - free) / cap
+                full = w.full
+                used = (full - free) / full if free < full else 0.0
                 square = used * used
                 if rate or w.turns_at == NEVER:
                     load += n / cap * used * square * square

@@ -140,11 +140,11 @@ class Window:
     """The live counter of one limit. Invariant: what is admitted in any interval never exceeds cap + rate * time.
 
     `charged` is the running total of what was consumed here (where the truth is billed, at its end), `corrected` of
-    what the provider's word has moved the level by; `refused_at` is when a request last found no room,
-    `refused_from` when the first did since the last forecast. `flight` is the
-    sum of charges whose answers have not come, `told` the freshest number of the provider (at `merged_at`). `gross` is
-    the refill the limit grants, `rate` what is left of it beside `foreign`, other clients' use of the same limit.
-    `known` collects samples of a bucket's true size until they agree, `seen` the (remaining, reset) that a later one is
+    what the provider's word has moved the level by; `refused_at` is when a request last found no room, `refused_from`
+    when the first did since the last forecast. `flight` is the sum of charges whose answers have not come, `told` the
+    freshest number of the provider (at `merged_at`). `gross` is the refill the limit grants, `rate` what is left of it
+    beside `foreign`, other clients' use of the same limit. `known` collects samples of a bucket's true size until they
+    agree, `full` is the latest (it prices the room, `cap` bounds it), `seen` the (remaining, reset) that a later one is
     compared with; `learned` marks a window that no configuration named. `told_until`: until then its end was told.
     """
 
@@ -158,6 +158,7 @@ class Window:
         "corrected",
         "flight",
         "foreign",
+        "full",
         "gross",
         "held",
         "holds",
@@ -227,12 +228,12 @@ class Window:
 
     def resize(self, amount: float, burst_s: float | None = None) -> None:
         """Give the window another size; the caller scales the level."""
-        self.cap = float(amount)
+        self.cap = self.full = float(amount)
         if self.shape == "bucket" and self.charge != "concurrency":
             self.gross = amount / self.period_s
             self.notice(self.foreign)
             if burst_s is not None:
-                self.cap = min(self.cap, max(burst_s * self.gross, 1.0))
+                self.cap = self.full = min(self.cap, max(burst_s * self.gross, 1.0))
 
     def last(self, per: Per) -> None:
         """The limit turned out to be for another period; the level stays."""
