@@ -12,7 +12,7 @@ import litellm
 import pytest
 from litellm_stage import HELLO, Opener, Stage, deployment, until
 
-from apikeyrouter import ApiKeyRouter, Budget
+from apikeyrouter import ApiKeyRouter, Budget, Settings
 
 
 async def narrow(opened: Opener, *, rpm: int = 1, max_wait: float = 60.0, **router: object) -> Stage:
@@ -175,6 +175,24 @@ async def test_with_every_key_dead_the_answer_is_503(opened: Opener) -> None:
         await stage.chat()
     await stage.quiet()
     assert stage.seen() == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_under_a_hard_budget_no_answer_is_longer_than_what_is_held(opened: Opener, stream: bool) -> None:
+    budget = Budget(scope="global", limit="1", mode="hard")
+    engine = ApiKeyRouter(budgets=[budget], settings=Settings(default_max_output=20))
+    stage = await opened(config=engine)
+    call = {"model": "chat", "messages": HELLO, "extra_headers": {"x-sim-output-tokens": "400"}, "stream": stream}
+    answer = await stage.router.acompletion(**call)
+    if stream:
+        async for _ in answer:
+            pass
+    await stage.quiet()
+    await until(lambda: bool(stage.world.record.all()))
+    (seen,) = stage.world.record.all()
+    assert seen.output_tokens == 20
+    (row,) = stage.engine.reconciliation()
+    assert row.overrun == 0
 
 
 async def test_a_budget_written_at_the_deployment_holds(opened: Opener) -> None:

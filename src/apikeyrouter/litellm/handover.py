@@ -51,6 +51,11 @@ def ask_usage(kwargs: Kwargs) -> None:
     kwargs["extra_body"] = {**body, "stream_options": options}
 
 
+def bound_answer(kwargs: Kwargs, operation: str, tokens: int) -> None:
+    """Under a hard limit on cost: let no answer be longer than what is held for it."""
+    kwargs["max_output_tokens" if operation == "responses" else "max_tokens"] = tokens
+
+
 def sent(kwargs: Mapping[str, Any] | None) -> None:
     attempt = attempt_of(kwargs)
     if attempt is not None:
