@@ -187,7 +187,7 @@ async def test_under_a_hard_budget_no_answer_is_longer_than_what_is_held(opened:
     if stream:
         async for _ in answer:
             pass
-    await stage.quiet()
+    await stage.settled()
     await until(lambda: bool(stage.world.record.all()))
     (seen,) = stage.world.record.all()
     assert seen.output_tokens == 20
