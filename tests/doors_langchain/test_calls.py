@@ -194,3 +194,10 @@ def test_a_mixed_pool_goes_over_to_another_provider_with_tools_and_answers(sim: 
     schema = {"title": "Answer", "type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
     assert model.with_structured_output(schema, include_raw=True).invoke(HELLO)["parsed"] == {"word": "text"}
     assert model.invoke(HELLO, cache_control={"type": "ephemeral"}).text
+
+
+@pytest.mark.parametrize(("keys", "form"), [(["o-ok"], "json_object"), (["o-ok", "a-ok"], "json_schema")])
+def test_json_mode_is_said_in_words_that_every_provider_of_the_pool_knows(keys: list[str], form: str, sim: Sim) -> None:
+    schema = {"title": "Answer", "type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
+    asked = chat("native", sim, keys).with_structured_output(schema, method="json_mode")
+    assert asked.first.kwargs["response_format"]["type"] == form

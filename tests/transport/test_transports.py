@@ -13,9 +13,11 @@ import httpx
 import httpx2
 import openai
 import pytest
+from google import genai
+from google.genai import types
 
 from apikeyrouter import ApiKeyRouter, Budget, Limit, OpenAIAdapter, Settings
-from apikeyrouter.adapters import AnthropicAdapter
+from apikeyrouter.adapters import AnthropicAdapter, GeminiAdapter
 from apikeyrouter.adapters.base import BaseAdapter
 from apikeyrouter.core.model import Capabilities
 from apikeyrouter.core.price import Price
@@ -121,6 +123,29 @@ def test_the_anthropic_sdk_fails_over_an_overload(
     with client.messages.stream(model="claude-haiku-4-5", max_tokens=20, messages=CHAT["messages"]) as stream:
         assert stream.get_final_message().usage.output_tokens == 20
     assert [d.outcome for d in router._router.decisions.values()][-1] == "settled"
+
+
+def test_the_google_sdk_gets_every_key_by_one_argument(opened: ExitStack) -> None:
+    rates = limits(rpm=500, tpm=1_000_000)
+    organisations = [Organisation(id=f"org-{key}", keys=(key,), dialect="gemini", limits=rates) for key in ("g1", "g2")]
+    world = World(organisations)
+    world.revoke("g1")
+    with serve(world) as url:
+        router = ApiKeyRouter()
+        router.enrolment.add_provider("gemini", GeminiAdapter(base_url=f"{url}/v1beta"), price_name="gemini")
+        for tier, key in enumerate(("g1", "g2")):
+            router.enrolment.add_key(world.secret(key), "gemini", {"id": key, "tier": tier})
+        http = opened.enter_context(httpx.Client(transport=RouterTransport(router)))
+        options = types.HttpOptions(base_url=url, httpx_client=http)
+        client = genai.Client(api_key="routed", http_options=options)
+        assert client.models.generate_content(model="gemini-2.5-flash", contents="hello").text
+        chunks = list(client.models.generate_content_stream(model="gemini-2.5-flash", contents="hello"))
+        assert "".join(chunk.text or "" for chunk in chunks)
+        decided = list(router._router.decisions.values())
+        assert [one.outcome for one in decided] == ["unauthenticated", "settled", "settled"]
+        assert decided[-1].actual_cost
+        assert router.get_state_summary().open_leases == 0
+        router.sync.stop()
 
 
 def test_a_fault_of_the_request_reaches_the_sdk_as_the_provider_said_it(

@@ -57,7 +57,9 @@ class GeminiAdapter(HTTPAdapter):
     """
 
     capabilities = Capabilities(
-        features=frozenset({"streaming", "tools", "images", "audio", "documents", "json_schema", "reasoning"}),
+        features=frozenset(
+            {"streaming", "tools", "images", "audio", "documents", "json_schema", "json_mode", "reasoning"}
+        ),
         operations=_OPERATIONS,
     )
 

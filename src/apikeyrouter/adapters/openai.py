@@ -43,7 +43,9 @@ _NEEDED: Final = {
     "embeddings": ("input",),
     "responses": ("input", "prompt"),
 }
-_FEATURES: Final = frozenset({"streaming", "tools", "images", "audio", "documents", "json_schema", "reasoning"})
+_FEATURES: Final = frozenset(
+    {"streaming", "tools", "images", "audio", "documents", "json_schema", "json_mode", "reasoning"}
+)
 """What the shape can carry. A server that cannot do one of these says so itself, unless its table does."""
 _JSON: Final[RawHeaders] = [
     (b"content-type", b"application/json"),

@@ -50,10 +50,12 @@ class ChatApiKeyRouter(RoutedChatModel):
         router: the `ApiKeyRouter` that decides and sends; `from_config(path)` makes one.
         temperature, max_tokens, stop: as everywhere; `model_kwargs` go into the body as they are.
         objective, tenant, request_tags, max_cost, timeout: what every call is routed by, unless it says otherwise.
-        affinity: "thread" names the conversation (`configurable["thread_id"]`) to the router as its session.
+        affinity: "thread" (or "none"): a conversation (`configurable["thread_id"]`) is the session, and keeps its key.
 
     Instantiate:
         llm = ChatApiKeyRouter.from_config("apikeyrouter.yaml", model="fast", objective="cost")
+        llm = ChatApiKeyRouter.from_keys("openai:gpt-4o-mini", keys={"team-a": KEY_A, "team-b": KEY_B})
+        llm = ChatApiKeyRouter.from_models([ChatOpenAI(...), ChatAnthropic(...)])
 
     Invoke:
         llm.invoke("hello", config={"configurable": {"apikeyrouter": {"tenant": "acme"}}})
@@ -75,7 +77,7 @@ class ChatApiKeyRouter(RoutedChatModel):
 
     Response metadata:
         message.response_metadata["apikeyrouter"]: key, provider, model, cost, decision_id, attempts, failed, waited_s.
-        `llm.explain(message)` is the decision.
+        In a stream the first chunk says it, and the last the cost. `llm.explain(message)` is the decision.
 
     Errors are of `apikeyrouter.langchain.errors`: ours, and langchain-core's neutral ones at the same time.
     """
