@@ -172,6 +172,19 @@ def test_nobody_left_is_a_rate_limit_to_the_sdk(stage: tuple[World, str], opened
     router.sync.stop()
 
 
+async def test_the_auth_form_serves_clients_with_a_loop_of_either_library(
+    stage: tuple[World, str], router: ApiKeyRouter
+) -> None:
+    world, url = stage
+    world.revoke("a1")
+    for library in (httpx, httpx2):
+        auth = RouterAuth(router, "openai", library=library.__name__)
+        async with library.AsyncClient(auth=auth) as client:
+            replies = [await client.post(url + "/v1/chat/completions", json=CHAT) for _ in range(4)]
+        assert [reply.status_code for reply in replies] == [200] * 4
+    assert router.get_state_summary().open_leases == 0
+
+
 def test_the_auth_form_serves_any_client(stage: tuple[World, str], router: ApiKeyRouter) -> None:
     world, url = stage
     world.revoke("a1")
