@@ -203,6 +203,8 @@ async def test_a_budget_written_at_the_deployment_holds(opened: Opener) -> None:
     )
     answers = await asyncio.gather(*(stage.chat() for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(answer, litellm.RateLimitError) for answer in answers) == 5
+    await stage.quiet()
+    await until(lambda: stage.seen() >= 3)
     assert stage.seen() == 3
     assert [str(status.spent) for status in stage.engine.budget_status()] == ["3"]
 
