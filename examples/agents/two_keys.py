@@ -22,10 +22,10 @@ def two_keys() -> Iterator[tuple[ApiKeyRouter, str]]:
         providers = {"openai": {"adapter": "openai", "base_url": f"{url}/v1"}}
         router = ApiKeyRouter.from_config({"providers": providers, "keys": keys})
         yield router, f"{url}/v1"
-        counted = {key: world.key(key).counters for key in rates}
-        for key, seen in counted.items():
-            print(f"{key}: {seen.admitted} answered, {seen.throttled} refused for quota")
         router.sync.close()
+    counted = {key: world.key(key).counters for key in rates}  # now that the provider has written everything down
+    for key, seen in counted.items():
+        print(f"{key}: {seen.admitted} answered, {seen.throttled} refused for quota")
     assert counted["b1"].admitted >= 2, "the agent should have called its model before and after its tool"
     assert counted["a1"].admitted == 0
 
