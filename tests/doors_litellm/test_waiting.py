@@ -39,7 +39,7 @@ async def test_more_calls_than_room_are_served_in_time(opened: Opener) -> None:
     answers = await asyncio.gather(*(stage.chat() for _ in range(16)))
     waits = [answer._hidden_params["apikeyrouter"]["waited_s"] for answer in answers]
     assert sum(wait > 0 for wait in waits) >= 6
-    assert max(waits) < 30
+    assert max(waits) < 6
     assert stage.seen("throttled") == 0
 
 
@@ -48,7 +48,7 @@ async def test_a_wait_that_cannot_suffice_is_refused_at_once(opened: Opener) -> 
     began = time.monotonic()
     with pytest.raises(litellm.RateLimitError) as caught:
         await stage.chat(timeout=5)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 2
     assert 50 <= int(caught.value.headers["retry-after"]) <= 60  # type: ignore[attr-defined]
     assert caught.value.status_code == 429
     refused = [d for d in stage.engine._router.decisions.values() if d.chosen is None]

@@ -130,16 +130,17 @@ class Pool:
                 if n > free:
                     if n <= cap:
                         w.refused_at = now
-                        w.refused_from = min(w.refused_from, now)
+                        if now < w.refused_from:
+                            w.refused_from = now
                     return REFUSED
                 full = w.full
-                used = (full - free) / full if free < full else 0.0
-                square = used * used
-                if rate or w.turns_at == NEVER:
-                    load += n / cap * used * square * square
-                else:
-                    # Use it or lose it: what returns soon is cheaper than what must last.
-                    load += n / cap * used * square * square * (w.turns_at - now) / w.period_s
+                if free < full:
+                    part = n / cap * ((full - free) / full) ** 5
+                    if rate or w.turns_at == NEVER:
+                        load += part
+                    else:
+                        # Use it or lose it: what returns soon is cheaper than what must last.
+                        load += part * (w.turns_at - now) / w.period_s
         return load
 
     def take(self, need: Need, now: float) -> list[float]:
