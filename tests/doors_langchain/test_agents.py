@@ -83,19 +83,24 @@ async def test_the_middleware_shows_others_the_real_model(sim: Sim) -> None:
     assert at_rest(engine)
 
 
-class TestEmbeddings(EmbeddingsIntegrationTests):
+class OverTheSimulator(EmbeddingsIntegrationTests):
+    """LangChain's suite for embeddings over providers of the simulator; what they are made with is a subclass's."""
+
+    sim: Sim
+
     @pytest.fixture(autouse=True)
     def _sim(self, sim: Sim) -> None:
-        type(self).sim = sim  # type: ignore[attr-defined]
+        type(self).sim = sim
 
     @property
     def embeddings_class(self) -> type[Embeddings]:
         return ApiKeyRouterEmbeddings
 
+
+class TestEmbeddings(OverTheSimulator):
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        world, url = self.sim.world, self.sim.url  # type: ignore[attr-defined]
-        router = router_over(world, url, ["o-429", "o-401", "o-500", "o-529", "o-ok"])
+        router = router_over(self.sim.world, self.sim.url, ["o-429", "o-401", "o-500", "o-529", "o-ok"])
         for key in router.list_keys():
             key.models = ()
         return {"model": "sim/text-embedding-3-small", "router": router}
@@ -115,20 +120,12 @@ def embedding_pool(sim: Sim, keys: list[str]) -> ApiKeyRouterEmbeddings:
     return ApiKeyRouterEmbeddings.from_models(members, router=ApiKeyRouter(settings=QUICK, log=False), chunk_size=2)
 
 
-class TestEmbeddingsPool(EmbeddingsIntegrationTests):
+class TestEmbeddingsPool(OverTheSimulator):
     """The same over a partner's integration."""
-
-    @pytest.fixture(autouse=True)
-    def _sim(self, sim: Sim) -> None:
-        type(self).sim = sim  # type: ignore[attr-defined]
-
-    @property
-    def embeddings_class(self) -> type[Embeddings]:
-        return ApiKeyRouterEmbeddings
 
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        made = embedding_pool(self.sim, ["o-429", "o-401", "o-500", "o-529", "o-ok"])  # type: ignore[attr-defined]
+        made = embedding_pool(self.sim, ["o-429", "o-401", "o-500", "o-529", "o-ok"])
         return {"model": made.model, "deployments": made.deployments, "router": made.router}
 
 
