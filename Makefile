@@ -61,7 +61,7 @@ bench-check: .venv/.stamp ## the benchmarks' ratios against their stored values;
 arena: .venv/.stamp ## strategies against each other on recorded and generated traffic
 	@$(BIN)/python benchmarks/arena $(ARGS)
 
-torture: .venv/.stamp ## the long matrices: Python versions, LiteLLM versions, tests marked torture
+torture: .venv/.stamp ## the long matrices; ARGS=pythons or ARGS=litellm runs one of them
 	@$(BIN)/python scripts/torture.py $(ARGS)
 
 fuzz: .venv/.stamp ## the property tests with many more examples

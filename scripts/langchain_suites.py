@@ -13,8 +13,9 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
+from litellm_lanes import LIMIT
 from run_tests import REPORTS, Done, Step, Tally, close, pytest_step, run
-from torture import LIMIT, attempt, environment
+from torture import attempt, environment
 
 RIVAL = "langchain-litellm>=0.11,<0.12"
 OURS = ("tests/doors_langchain/test_standard_delegated.py", "tests/doors_langchain/test_standard_native.py")

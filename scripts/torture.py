@@ -1,7 +1,8 @@
 """The long matrices: every supported Python, several releases of LiteLLM, and the tests marked torture.
 
 Why apart: `make test` runs one Python and one LiteLLM, so that it stays short. A Python that the machine does not have
-is named and left out; --require makes that a failure.
+is named and left out; --require makes that a failure. A first word narrows the run: `pythons` or `litellm`; which
+releases of LiteLLM are tried, and why no newer one, is decided in litellm_lanes.py and shown in a table at the end.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from litellm_lanes import Lane, Row, installer, lanes, look, table
 from run_tests import ROOT, Done, Step, Tally, close, pytest_step, run
 
 PYTHONS = ("3.11", "3.12", "3.13")
-LITELLMS = ("1.100.*", "1.106.2", "newest")
-"""Releases of LiteLLM; `newest` is whatever the range resolves to, and left out where that has been run already."""
-LIMIT = "litellm>=1.100,!=1.107.*,<1.111"
+MATRICES = ("pythons", "litellm")
 
 
 def works(python: str, version: str) -> bool:
@@ -72,38 +72,47 @@ def on_every_python(require: bool, extra: list[str]) -> list[Done]:
     return done
 
 
-def on_several_litellms(extra: list[str]) -> list[Done]:
-    """The tests of the LiteLLM door, once for each release of the range that is tried."""
+def on_several_litellms(extra: list[str]) -> tuple[list[Done], list[Row]]:
+    """The tests of the LiteLLM door, once for each release that is tried, and the table's rows."""
     if not (ROOT / "tests" / "doors_litellm").is_dir():
-        return []
+        return [], []
+    rows: list[Row] = []
     done: list[Done] = []
-    tried: set[str] = set()
-    for release in LITELLMS:
-        wanted = ("--upgrade", "litellm[proxy]") if release == "newest" else (f"litellm[proxy]=={release}",)
-        made = environment(f".venv-litellm-{release.removesuffix('.*')}", "litellm", *wanted, LIMIT)
-        found = "" if made is None else installed(made)
-        if found in tried:
-            print(f"The newest LiteLLM that can be installed is {found}, which has been run.")
+    for lane in lanes(installer(Path(sys.executable))):
+        if not lane.requirements:
+            rows.append(Row(lane.name, None, None, lane.remark))
             continue
-        tried.add(found)
-        name = f"LiteLLM {release}" if found in ("", release) else f"LiteLLM {release} ({found})"
-        done.append(attempt(name, made, ["tests/doors_litellm", "--torture", "-W", "default"], extra))
-    return done
+        one, row = on_one_litellm(lane, extra)
+        done.append(one)
+        rows.append(row)
+    return done, rows
 
 
-def installed(python: Path) -> str:
-    """The LiteLLM of an environment."""
-    asked = [str(python), "-c", "from importlib.metadata import version; print(version('litellm'))"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+def on_one_litellm(lane: Lane, extra: list[str]) -> tuple[Done, Row]:
+    """One lane, from its environment to its row; where that cannot be made, or LiteLLM not imported, a failure."""
+    made = environment(lane.directory, "litellm", *lane.requirements)
+    try:
+        found = look(made) if made is not None else None
+    except subprocess.CalledProcessError as error:
+        print(error.stderr)
+        made = found = None
+    name = f"LiteLLM {lane.name}" if found is None else f"LiteLLM {found.version}"
+    one = attempt(name, made, ["tests/doors_litellm", "--torture", "-W", "default"], extra)
+    return one, Row(lane.name, found, one.tally, lane.remark if found else "its environment could not be made")
 
 
 def main() -> int:
     """Runs the matrices and closes with one sum."""
-    parser = argparse.ArgumentParser(description="Run the long matrices.")
+    which = (sys.argv.pop(1),) if sys.argv[1:2] and sys.argv[1] in MATRICES else MATRICES
+    parser = argparse.ArgumentParser(description="Run the long matrices: all, or `pythons`, or `litellm`.")
     parser.add_argument("--require", action="store_true", help="a Python that is missing is a failure")
     options, extra = parser.parse_known_args()
     (ROOT / ".reports").mkdir(exist_ok=True)
-    return close([*on_every_python(options.require, extra), *on_several_litellms(extra)])
+    done = on_every_python(options.require, extra) if "pythons" in which else []
+    litellms, rows = on_several_litellms(extra) if "litellm" in which else ([], [])
+    if rows:
+        print(f"\n=== LiteLLM's releases\n{table(rows)}")
+    return close([*done, *litellms])
 
 
 if __name__ == "__main__":
