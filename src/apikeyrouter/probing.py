@@ -72,6 +72,8 @@ class Prober:
             keys = [key for key in list(self.router.registry.keys.values()) if key.provider == name and key.usable]
             await self.router.clock.sleep(probe.gap(len(keys), self.router.chance()) * late)
             late = 1.0
+            if self._probes.get(name) is not probe:
+                continue  # it was changed or withdrawn meanwhile
             self.router.refresh()
             key = self._next(name, probe)
             if key is not None:
