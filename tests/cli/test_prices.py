@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import Command
 
-from apikeyrouter import ApiKeyRouter, InvalidConfigurationError
+from apikeyrouter import ApiKeyRouter, InvalidConfigurationError, prices
 from apikeyrouter.reload import reload
 
 pytest.importorskip("genai_prices", reason="genai-prices is not installed: pip install 'apikeyrouter[prices]'")
@@ -74,3 +74,13 @@ def test_a_list_that_is_not_there_is_told_and_changes_nothing(config: Path) -> N
     with pytest.raises(InvalidConfigurationError, match=r"none\.json is not there"):
         reload(router, config)
     assert router.settings.price_list == ""
+
+
+def test_prices_that_a_program_gave_stand_whatever_list_the_file_names(config: Path) -> None:
+    before = price_of(ApiKeyRouter.from_config(config, log=False))
+    with_list(config, "none.json")
+    router = ApiKeyRouter.from_config(config, prices=prices.load(), log=False)
+    assert price_of(router) == before
+    config.write_text(config.read_text().replace("none.json", "nowhere.json"))
+    assert reload(router, config).changed == ("settings",)
+    assert price_of(router) == before

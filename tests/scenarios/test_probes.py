@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from stage import Config, Opener, Stage, chat, described, until
+from stage import Config, Opener, Stage, chat, described, geocoder, until
 
 from apikeyrouter import Answer, ApiKeyRouter, ApiKeyRouterError, BaseAdapter, Call, Capabilities, Probe, Usage
 from apikeyrouter.core.failure import Failure, Kind
@@ -147,3 +147,52 @@ async def test_a_key_is_not_judged_by_what_another_was_told_long_ago(opened: Ope
         await stage.pass_time(EVERY)
         assert stage.of(Probed)[-1].kind == "unauthenticated"
         assert stage.state("k1") == "available"
+
+
+def pinged(world: World, url: str, *, counts: bool = True) -> Config:
+    """Accounts of a plain API, probed by an operation that costs, and is charged unless it does not count."""
+    ping = {"path": "/v1/geocode", "params": {"q": "Null Island"}, "counts": counts}
+    operations = {"geocode": {"path": "/v1/geocode", "params": ["q"]}, "ping": ping}
+    config = described(world, url)
+    config["providers"]["geo"] = geocoder(
+        url, operations=operations, health="ping", probe={"every": EVERY, "jitter": 0}
+    )
+    config["budgets"] = {"all": {"scope": "global", "limit": "1", "period": "total"}}
+    return config
+
+
+async def pinging(opened: Opener, *, counts: bool = True) -> Stage:
+    clock = ManualClock()
+    world = World([Organisation(id="one", keys=("k1",), dialect="plain")], clock=clock)
+    return await opened(world, config=lambda world, url: pinged(world, url, counts=counts), clock=clock)
+
+
+async def test_a_probe_that_tells_nothing_of_quotas_is_not_sent_to_a_spent_account(opened: Opener) -> None:
+    stage = await pinging(opened, counts=False)
+    stage.world.unpaid("one")
+    with pytest.raises(ApiKeyRouterError):
+        await stage.router.route({"q": "x"}, operation="geocode", provider="geo", wait=False)
+    assert stage.state("k1") == "exhausted"
+    before = stage.count()
+    await stage.pass_time(5 * EVERY)
+    assert stage.count() == before
+
+
+async def test_a_probe_that_fails_unbilled_costs_nothing(opened: Opener) -> None:
+    stage = await pinging(opened)
+    stage.world.faults.add(Fault(kind="error", error="overloaded"))
+    async with stage.router:
+        await stage.pass_time(EVERY)
+        assert [probe.ok for probe in stage.of(Probed)] == [False]
+    (status,) = stage.router.budget_status("global")
+    assert (status.spent, status.held) == (0, 0)
+
+
+async def test_a_probe_that_is_under_way_at_the_end_ends_with_its_money_counted(opened: Opener) -> None:
+    stage = await pinging(opened)
+    hangs = stage.world.faults.add(Fault(kind="hang"))
+    async with stage.router:
+        await stage.pass_time(EVERY)
+        await until(lambda: hangs.hits == 1)
+    (status,) = stage.router.budget_status("global")
+    assert (str(status.spent), status.held) == ("0.0005", 0)
