@@ -1,12 +1,16 @@
-"""LiteLLM's Router comes in two generations; the later one (1.109) is spoken to by its own names alone."""
+"""LiteLLM's Router comes in two generations; the later one (1.109) is spoken to by its own names alone.
+
+The stand-in is for environments with the earlier one; `make torture ARGS=litellm` runs every test on the later itself.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import litellm
 import pytest
-from litellm_stage import HELLO
+from litellm_stage import HELLO, Opener
 
 from apikeyrouter.litellm import ApiKeyRoutingStrategy
 
@@ -75,3 +79,14 @@ async def test_a_deployment_that_the_caller_named_is_held_too() -> None:
     assert chosen["model_info"]["id"] == "b"
     with pytest.raises(litellm.RateLimitError):
         await strategy.async_get_available_deployment(model="b", messages=HELLO, request_kwargs={})
+
+
+async def test_no_name_that_is_due_to_go_is_used(opened: Opener) -> None:
+    reason = "this LiteLLM's Router has no deprecated names"
+    uses = pytest.importorskip("litellm.router_deprecated", reason=reason).DEPRECATED_ROUTER_MEMBER_USES
+    uses.clear()
+    stage = await opened()
+    await stage.chat()
+    await asyncio.to_thread(stage.chat_now)
+    stage.strategy.attach(stage.router)
+    assert not uses

@@ -1,8 +1,9 @@
 """The only place that names LiteLLM's internals, each found by looking for it, never by comparing versions.
 
 Two generations are spoken to: `set_custom_routing_strategy` with `async_get_healthy_deployments` (1.100 to 1.108), and
-`register_plugin` with `select` (1.109 and later). The filter that runs is always LiteLLM's own (aliases, wildcards,
-teams, tags, order, exclusions); only the choice among what it leaves is ours.
+`register_plugin` with `select`, `registry`, `settings` and `apply` (1.109 and later, where the earlier names are
+deprecated and due to go). The filter that runs is always LiteLLM's own (aliases, wildcards, teams, tags, order,
+exclusions); only the choice among what it leaves is ours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ require()
 
 import litellm  # noqa: E402 - only after the version was looked at
 
+try:
+    from litellm import router_api as _api
+except ImportError:
+    _api = None
+
 NOT_SENT: Final = frozenset(getattr(litellm.types.utils, "all_litellm_params", ())) | {
     "metadata", "litellm_metadata", "api_key", "api_base", "timeout", "original_function", "original_generic_function"
 }  # fmt: skip
@@ -27,6 +33,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 Deployment = dict[str, Any]
 Kwargs = dict[str, Any]
 LiteLLMRouter = Any
+_PLUGINS: Final = ("routing", "auto", "complexity", "adaptive", "quality")
 Filter = Callable[[LiteLLMRouter, str, Kwargs, Any, Any, bool | None], Awaitable[Any]]
 
 
@@ -44,7 +51,9 @@ def listen(strategy: object) -> None:
 
 def cooldowns_off(router: LiteLLMRouter) -> None:
     """Whole deployments are not put aside for one 429; the engine knows which limit is spent, and until when."""
-    if hasattr(router, "disable_cooldowns"):
+    if hasattr(router, "settings"):
+        router.apply(_api.ChangeSet(assign={"disable_cooldowns": True}))
+    elif hasattr(router, "disable_cooldowns"):
         router.disable_cooldowns = True
 
 
@@ -79,7 +88,8 @@ def healthy_now(
 ) -> list[Deployment] | Deployment:
     """The same for calls without a loop, from the parts of LiteLLM's synchronous path; else all of the model's."""
     if not hasattr(router, "_common_checks_available_deployment"):
-        return list(router.get_model_list(model_name=model) or ())
+        named = router.registry().deployments if hasattr(router, "registry") else router.get_model_list
+        return list(named(model_name=model) or ())
     more = {"messages": messages, "input": given, "specific_deployment": specific}
     model, pool = router._common_checks_available_deployment(model=model, request_kwargs=kwargs, **more)
     if isinstance(pool, dict):
@@ -107,6 +117,9 @@ def _excluding(pool: list[Deployment], kwargs: Kwargs) -> list[Deployment]:
 
 def has_pre_routing(router: LiteLLMRouter) -> bool:
     """Whether something may change the model before a deployment is picked (auto routers, plugins)."""
+    registry = getattr(router, "registry", None)
+    if registry is not None:
+        return any(map(registry().plugins, _PLUGINS))
     own = router.__dict__
     return bool(
         own.get("routing_plugins")
@@ -118,9 +131,29 @@ def has_pre_routing(router: LiteLLMRouter) -> bool:
 
 
 async def pre_routed(router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any) -> tuple[str, Any]:
-    """Model and messages after LiteLLM's pre-routing hook, which a custom strategy would otherwise silence."""
-    answer = await router.async_pre_routing_hook(model=model, request_kwargs=kwargs, messages=messages, input=given)
-    return (model, messages) if answer is None else (answer.model, answer.messages)
+    """Model and messages after LiteLLM's pre-routing hook, which a custom strategy would otherwise silence.
+
+    What the hook wants sent with the call (a tier's own parameters) is in the kwargs afterwards.
+    """
+    context = getattr(_api, "RoutingContext", None)
+    hook = router.async_pre_routing_hook if context is None else context(router).pre_routing_hook
+    answer = await hook(model=model, request_kwargs=kwargs, messages=messages, input=given)
+    if answer is None:
+        return model, messages
+    if answer.litellm_params:
+        _pin(router, answer.model, dict(answer.litellm_params), kwargs, given is not None and messages is None)
+    return answer.model, answer.messages
+
+
+def _pin(router: LiteLLMRouter, model: str, params: Kwargs, kwargs: Kwargs, responses: bool) -> None:
+    """Put a tier's parameters into the call, as far as its model takes them, by LiteLLM's own rules."""
+    if hasattr(router, "_pin_tier_params_onto_request"):
+        router._pin_tier_params_onto_request(
+            model=model, tier_litellm_params=params, request_kwargs=kwargs, responses_call=responses
+        )
+        return
+    accepted = getattr(router, "_tier_params_the_target_accepts", None)
+    kwargs.update(params if accepted is None else accepted(model, params, kwargs))
 
 
 def brings_credentials(kwargs: Mapping[str, Any]) -> bool:
@@ -184,7 +217,8 @@ def streams_usage(provider: str, model: str) -> bool:
 
 def deployments(router: LiteLLMRouter) -> list[Deployment]:
     """Every deployment the router has now."""
-    return list(router.model_list)
+    registry = getattr(router, "registry", None)
+    return list(router.model_list if registry is None else registry().all())
 
 
 def setting(name: str) -> object:
