@@ -84,6 +84,13 @@ class WaitingRoom:
         self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float
     ) -> Lease:
         """A lease, at once or when there is room; QuotaExhaustedError when that is surely after the deadline."""
+        found = self.ask(request, measure, attempts, deadline)
+        return found if isinstance(found, Lease) else await self.wait(found)
+
+    def ask(
+        self, request: Request, measure: Measure | None, attempts: Attempts | None, deadline: float
+    ) -> Lease | Waiter:
+        """The same without a coroutine where none is needed: a lease, or who is to `wait()` for one, at once."""
         waiter = Waiter(self.router, request, measure, attempts, deadline) if self.line.size else None
         if waiter is None or not self.line.has(waiter.group):
             try:
@@ -98,9 +105,10 @@ class WaitingRoom:
             waiter.tokens = self.router.size_of(request, measure)
             self._leave_time(waiter)
             self._join(waiter)
-        return await self._wait(waiter)
+        return waiter
 
-    async def _wait(self, waiter: Waiter) -> Lease:
+    async def wait(self, waiter: Waiter) -> Lease:
+        """Stand in the line until there is room or the time is over."""
         waiter.done = self.loop.create_future()
         self.line.add(waiter)
         heappush(self._due, (waiter.latest, waiter.number, waiter))

@@ -301,7 +301,7 @@ def test_a_decision_has_every_number() -> None:
     decision = rig.router.acquire(ask(100, 50)).decision
     assert decision.total == 3
     assert {c.id for c in decision.scanned} == {"a", "b"}
-    assert len(decision.numbers) == 2 * len(decision.scanned)
+    assert len(decision.loads) == len(decision.scanned)
     assert [(c.id, s.need, int(s.free)) for c, s in decision.shortfalls] == [("full", 1, 0)]
     assert decision.cost == 150_000
     assert (decision.provider, decision.model) == ("p", MODEL)

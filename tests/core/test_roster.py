@@ -14,6 +14,7 @@ from apikeyrouter.core.ledger import Lease
 from apikeyrouter.core.model import Request, Usage
 from apikeyrouter.core.pool import Pool
 from apikeyrouter.core.roster import DRAW, SCAN_ALL, Roster
+from apikeyrouter.core.scan import EASY
 from apikeyrouter.core.window import NEVER, Limit
 from apikeyrouter.errors import QuotaExhaustedError, RoutingError
 
@@ -291,6 +292,29 @@ def test_drawn_keys_share_the_load() -> None:
     assert sum(counts) == 500
     assert max(counts) <= 8
     assert min(counts) >= 2
+
+
+def test_two_are_drawn_while_they_have_most_of_their_room_and_eight_when_it_is_scarce() -> None:
+    rig = crowd(Limit.tpm(900), 100)
+    assert len(rig.router.acquire(ask(300)).decision.scanned) == EASY
+    for pool in rig.registry.pools.values():
+        pool.windows[0].level = 599.0
+    for _ in range(10):
+        assert len(rig.router.acquire(ask(1)).decision.scanned) == DRAW
+
+
+def test_keys_of_different_weight_are_drawn_in_full() -> None:
+    rig = Rig()
+    for i in range(100):
+        rig.key(f"k{i}", [Limit.rpm(1_000)], weight=1.0 + i % 2)
+    assert len(rig.router.acquire(ask()).decision.scanned) == DRAW
+
+
+def test_a_pool_with_a_bound_on_what_is_in_flight_is_not_taken_for_an_idle_one() -> None:
+    rig = crowd(Limit.rpm(1_000), 100)
+    for pool in rig.registry.pools.values():
+        pool.probe()
+    assert len(rig.router.acquire(ask()).decision.scanned) == DRAW
 
 
 def test_a_stratum_that_loses_by_its_price_alone_is_not_drawn_from() -> None:

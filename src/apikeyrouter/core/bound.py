@@ -9,8 +9,7 @@ earlier conversation) cannot be bounded here and is told as `unseen`. What is li
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from apikeyrouter.errors import InvalidRequestError
 
@@ -28,6 +27,8 @@ AUDIO_CHARS: Final = 8
 UNSEEN: Final = 1 << 20
 """Tokens of what a body only refers to, where the model's context window is not known."""
 MOST_NODES: Final = 2_000_000
+MOST_PLAIN: Final = 100_000
+"""Messages above which the walk counts the parts, to refuse too many."""
 NUMBER: Final = 24
 SHORT: Final = 1_000
 """Characters that are an address rather than data."""
@@ -60,13 +61,13 @@ _UNREAD: Final = frozenset(
     | {"presence_penalty", "frequency_penalty", "logit_bias", "timeout", "tool_choice", "parallel_tool_calls"}
 )
 """Fields of a body that are about the answer, or for books: no provider puts them before a model."""
+_UNREAD_AND_MESSAGES: Final = _UNREAD | {"messages"}
 _OWN_TOOLS: Final = frozenset({"", "function", "custom"})
 _LOCAL_TOOLS: Final = ("bash", "text_editor", "computer", "memory")
 """Described by the provider, carried out by the caller: they bring nothing in unseen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """`tokens` of all that is in the body; `audio` whether any of it is sound; `unseen` whether that is not all."""
 
     tokens: int
@@ -76,9 +77,28 @@ class Bound:
 
 def most_of(body: Mapping[str, object]) -> Bound:
     """The bound of a body. Raises InvalidRequestError for one of more than two million parts."""
+    plain = _plain(body)
+    if plain is not None:
+        return Bound(plain, audio=False, unseen=False)
     walk = _Walk()
     walk.all_of(body)
     return Bound(walk.tokens, walk.audio, walk.unseen)
+
+
+def _plain(body: Mapping[str, object]) -> int | None:
+    """What the walk finds where messages are a role and a text each, in a fifth of its time: most bodies are so."""
+    messages = body.get("messages")
+    if type(messages) is not list or len(messages) > MOST_PLAIN or not body.keys() <= _UNREAD_AND_MESSAGES:
+        return None
+    tokens = MESSAGE
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return None
+        role, text = message.get("role"), message.get("content")
+        if type(role) is not str or type(text) is not str:
+            return None
+        tokens += MESSAGE + 2 + _bytes(role) + _bytes(text)
+    return tokens
 
 
 class _Walk:
@@ -135,7 +155,7 @@ class _Walk:
                 stack.append(item)
 
     def _table(self, node: Mapping[str, object]) -> None:
-        kind = node.get("type")
+        kind = _kind(node)
         image = kind in _IMAGES or "image_url" in node
         medium = not image and (kind in _AUDIO or kind in _OPAQUE)
         if image:
@@ -188,10 +208,16 @@ class _Walk:
             return
         self.tokens += TOOLS
         for tool in tools if isinstance(tools, LIST) else ():
-            kind = tool.get("type", "") if isinstance(tool, OBJECT) else ""
+            kind = _kind(tool) if isinstance(tool, OBJECT) else ""
             own = kind in _OWN_TOOLS
             self.tokens += TOOL if own else BUILT_IN_TOOL
-            self.unseen = self.unseen or not (own or str(kind).startswith(_LOCAL_TOOLS))
+            self.unseen = self.unseen or not (own or kind.startswith(_LOCAL_TOOLS))
+
+
+def _kind(node: Mapping[str, object]) -> str:
+    """What a part or tool says it is; nothing where that is no text."""
+    kind = node.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _bytes(text: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, inf
 
-from apikeyrouter.core.decision import ROW, Decision
+from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.model import INPUT, OUTPUT, REQUESTS, TOKENS
 from apikeyrouter.core.pool import STEEPNESS
 from apikeyrouter.core.roster import Candidate
@@ -39,11 +39,11 @@ class Parts:
 def parts(d: Decision) -> list[Parts]:
     """Every scanned candidate in the order of the scan."""
     objective, width = d.objective, len(d.objective.static)
-    first = {id(s): (i * width, cost) for i, (s, _, cost) in enumerate(d.statics)}
+    first = {id(s): (i * width, static, cost) for i, (s, static, cost) in enumerate(d.statics)}
     found = []
-    for i, candidate in enumerate(d.scanned):
-        score, load = d.numbers[ROW * i], d.numbers[ROW * i + 1]
-        at, cost = first[id(candidate.stratum)]
+    for i, (candidate, load) in enumerate(zip(d.scanned, d.loads, strict=True)):
+        at, static, cost = first[id(candidate.stratum)]
+        score = d.scores[i] if d.scores else static + _room(objective.capacity, load)
         raw = {STATIC[term]: d.terms[at + k] for k, (term, _) in enumerate(objective.static)}
         terms = {name: objective.weights[name] * value for name, value in raw.items()}
         terms["capacity" if objective.capacity else "tie-break"] = _room(objective.capacity, load)

@@ -40,8 +40,6 @@ MONEY_CODES: Final = frozenset({BUDGET, MAX_COST, PRICE_UNKNOWN})
 
 MOST_TOLD: Final = 64
 """Rejections a decision keeps one by one."""
-ROW: Final = 2
-"""Floats of a scanned candidate in `Decision.numbers`: score, load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +75,8 @@ class Decision:
     """One choice. `chosen` is None for a refusal. str() is the human explanation.
 
     Per stratum `statics` has (stratum, static score, cost in nano-dollars or None), and `terms` the terms of
-    `objective.static`, in the same order. Per scanned candidate `numbers`
-    has ROW floats in the order of `scanned`. `drawn` of `total` candidates were looked at. `capped` tells that a
+    `objective.static`, in the same order. `loads` are of those in `scanned`, `scores` where keys of a stratum differ
+    by more than load. `drawn` of `total` candidates were looked at. `capped` tells that a
     max_cost bounds the request.
     """
 
@@ -91,9 +89,9 @@ class Decision:
         "correlation_id",
         "cost",
         "id",
+        "loads",
         "lowered",
         "need",
-        "numbers",
         "objective",
         "outcome",
         "parked",
@@ -102,6 +100,7 @@ class Decision:
         "request_id",
         "roster",
         "scanned",
+        "scores",
         "shortfalls",
         "statics",
         "terms",
@@ -129,7 +128,8 @@ class Decision:
         self.actual_cost: int | None = None
         self.outcome = "open"
         self.scanned: list[Candidate] = []
-        self.numbers: list[float] = []
+        self.loads: list[float] = []
+        self.scores: list[float] = []
         self.statics: list[tuple[Stratum, float, int | None]] = []
         self.terms: list[float] = []
         self.rejected: list[Rejection] = []

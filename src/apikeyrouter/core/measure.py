@@ -37,6 +37,7 @@ CAPS: Final[Mapping[str, tuple[str, ...]]] = {
     "responses": ("max_output_tokens",),
 }
 """What bounds an answer, by operation. Another operation's word bounds nothing: providers ignore it."""
+_BESIDE_MESSAGES: Final = frozenset({"system", "tools", "functions", "response_format", "audio", "modalities"})
 TIERS: Final = ("batch", "flex", "priority")
 """Service tiers with prices of their own; `speed: fast` is one, too."""
 
@@ -90,7 +91,7 @@ def measure(operation: str, body: Mapping[str, object]) -> Measure:
         fixed=tally.fixed,
         images=tally.images,
         max_output_tokens=0 if operation == "embeddings" else _cap(operation, body, answers),
-        features=frozenset(tally.features),
+        features=frozenset(tally.features) if tally.features else NO_NAMES,
         wide=tally.wide,
         prefix=tally.prefix if tally.chars >= PREFIX_CHARS else 0,
         answers=answers,
@@ -142,13 +143,18 @@ def _chat(body: Mapping[str, object], tally: _Tally) -> None:
             _refuse(f"messages[{at}] is a {type(message).__name__}; a message is an object with role and content.")
         if not isinstance(message.get("role"), str):
             _refuse(f"messages[{at}] has no role; give it one such as 'user'.")
-        _content(message.get("content"), tally, "messages", at)
+        content = message.get("content")
+        if type(content) is str:
+            tally.text(content)
+        else:
+            _content(content, tally, "messages", at)
         if calls := message.get("tool_calls"):
             tally.structure(calls, "tool_calls")
-    _content(body.get("system"), tally, "system")
-    _tools(body, tally)
-    _schema(body.get("response_format"), tally)
-    _audio(body, tally)
+    if not body.keys().isdisjoint(_BESIDE_MESSAGES):
+        _content(body.get("system"), tally, "system")
+        _tools(body, tally)
+        _schema(body.get("response_format"), tally)
+        _audio(body, tally)
 
 
 def _content(content: object, tally: _Tally, where: str, at: int | None = None) -> None:
@@ -291,6 +297,8 @@ def _tier(body: Mapping[str, object]) -> str:
 
 
 def _answers(body: Mapping[str, object]) -> int:
+    if "n" not in body and "best_of" not in body:
+        return 1
     counts = [_whole(body, name) for name in ("n", "best_of") if body.get(name) is not None]
     if 0 in counts:
         _refuse("n is 0; ask for at least one answer.")

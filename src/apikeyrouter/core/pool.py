@@ -28,7 +28,9 @@ DECREASE: Final = 0.7
 UNBOUNDED: Final = 1000.0
 """A bound that has grown this far says nothing any more."""
 STEEPNESS: Final = 5
-"""The power of a window's use in the load, which `fits_and_load` has written out."""
+"""The power of a window's use in the load."""
+ROOMY: Final = 2 / 3
+"""A third of a window in use is priced at a two hundred and fiftieth of what it costs when it is all in use."""
 RECOVERING_SHARE: Final = 0.9
 """An exhausted pool shows `recovering` in the last tenth of its wait."""
 
@@ -129,19 +131,21 @@ class Pool:
                 free = w.level - w.held
                 if n > free:
                     if n <= cap:
-                        w.refused_at = now
-                        if now < w.refused_from:
-                            w.refused_from = now
+                        _short(w, now)
                     return REFUSED
                 full = w.full
                 if free < full:
-                    part = n / cap * ((full - free) / full) ** 5
-                    if rate or w.turns_at == NEVER:
-                        load += part
-                    else:
-                        # Use it or lose it: what returns soon is cheaper than what must last.
-                        load += part * (w.turns_at - now) / w.period_s
+                    part = n / cap * ((full - free) / full) ** STEEPNESS
+                    load += part if rate else part * _lasting(w, now)
         return load
+
+    @property
+    def roomy(self) -> bool:
+        """Whether every window has most of its room, as of the last look: then the load says next to nothing."""
+        for w in self.windows:
+            if w.level - w.held < ROOMY * w.full:
+                return False
+        return not self.bound
 
     def take(self, need: Need, now: float) -> list[float]:
         """Charge a need that fits; returns each window's (level after, corrections so far), for the end.
@@ -307,6 +311,17 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self.id} {self.state} {' '.join(map(repr, self.windows))}>"
+
+
+def _short(w: Window, now: float) -> None:
+    """Remember that a request found no room."""
+    w.refused_at = now
+    w.refused_from = min(now, w.refused_from)
+
+
+def _lasting(w: Window, now: float) -> float:
+    """Use it or lose it: what returns soon is cheaper than what must last."""
+    return 1.0 if w.turns_at == NEVER else (w.turns_at - now) / w.period_s
 
 
 def _urgency(f: Forecast) -> tuple[float, float]:

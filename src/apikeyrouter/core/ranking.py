@@ -10,7 +10,7 @@ from collections.abc import Callable
 from math import exp
 from typing import TYPE_CHECKING
 
-from apikeyrouter.core.decision import ROW, Decision
+from apikeyrouter.core.decision import Decision
 from apikeyrouter.core.roster import Candidate
 from apikeyrouter.core.score import CAPACITY_SCALE, STATIC
 from apikeyrouter.core.terms import affinity_term, fairness_term, own_term, ranked, risk_term
@@ -40,9 +40,8 @@ def best_by_rank(d: Decision, ask: Ask, least: float, chance: Callable[[], float
     place = {STATIC[term]: i for i, (term, _) in enumerate(objective.static)}
     columns: dict[str, list[float]] = {name: [] for name in objective.order}
     own = dict(objective.own_names)
-    for i, candidate in enumerate(d.scanned):
+    for candidate, load in zip(d.scanned, d.loads, strict=True):
         at, cost = first[id(candidate.stratum)]
-        load = d.numbers[ROW * i + 1]
         for name, column in columns.items():
             if name in place:
                 column.append(d.terms[at + place[name]])
@@ -53,8 +52,8 @@ def best_by_rank(d: Decision, ask: Ask, least: float, chance: Callable[[], float
             else:
                 column.append(_keyed(name, candidate, ask, least))
     left = ranked(objective.order, columns, len(d.scanned))
-    lightest = min(d.numbers[ROW * i + 1] for i in left)
-    equals = [d.scanned[i] for i in left if d.numbers[ROW * i + 1] == lightest]
+    lightest = min(d.loads[i] for i in left)
+    equals = [d.scanned[i] for i in left if d.loads[i] == lightest]
     point = chance() * sum(c.key.weight for c in equals)
     for candidate in equals:
         point -= candidate.key.weight

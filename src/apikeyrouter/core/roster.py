@@ -97,6 +97,11 @@ class Stand:
         self.place = 0
         self.stamp = 0
 
+    @property
+    def roomy(self) -> bool:
+        """Whether its pools have most of their room, as of their last look."""
+        return all(pool.roomy for pool in self.pools)
+
     def some(self, count: int, chance: Callable[[], float]) -> list[Candidate]:
         """Up to `count` of them, each as likely as any other."""
         found = self.candidates
@@ -110,16 +115,29 @@ class Stand:
 class Stratum:
     """Candidates alike in everything but quota. Stands in `live` are drawn from; the rest, `asleep` keys, are parked.
 
-    `tags` are those of all its keys, None where each has its own.
+    `tags` are those of all its keys, None where each has its own; `even` tells that all have the same weight.
     """
 
-    __slots__ = ("asleep", "candidates", "deployment", "heap", "live", "parks", "sized", "stands", "tags", "tier")
+    __slots__ = (
+        "asleep",
+        "candidates",
+        "deployment",
+        "even",
+        "heap",
+        "live",
+        "parks",
+        "sized",
+        "stands",
+        "tags",
+        "tier",
+    )
 
     def __init__(self, deployment: Deployment, tier: int, tags: Tags | None) -> None:
         self.deployment = deployment
         self.tier = tier
         self.tags = tags
         self.candidates: list[Candidate] = []
+        self.even = True
         self.stands: dict[tuple[int, ...], Stand] = {}
         self.live: list[Stand] = []
         self.asleep = 0
@@ -145,6 +163,7 @@ class Stratum:
     def add(self, candidate: Candidate) -> None:
         candidate.stratum = self
         self.candidates.append(candidate)
+        self.even = self.even and candidate.key.weight == self.candidates[0].key.weight
         name = tuple(map(id, candidate.pools))
         stand = self.stands.get(name)
         if stand is not None:

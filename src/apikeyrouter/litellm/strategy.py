@@ -204,12 +204,12 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     async def _when_free(self, pick: Pick) -> Lease:
         """A lease as soon as there is room, among what LiteLLM has by then."""
-        until = self._fleet.now() + pick.wait
+        until, room = self._fleet.now() + pick.wait, self.engine.dispatcher.rooms.here()
         while True:
             crew, left = pick.crew, max(SOON_S, until - self._fleet.now())
-            work = self.engine.acquire_when_free(pick.request, timeout=left, measure=pick.measure)
             try:
-                lease = await self._lookout.watch(work, crew.version)
+                found = room.ask(pick.request, pick.measure, None, self._fleet.now() + left)
+                lease = found if isinstance(found, Lease) else await self._lookout.watch(room.wait(found), crew.version)
             except Moved:
                 pass
             except RoutingError:
