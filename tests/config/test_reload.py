@@ -15,12 +15,18 @@ from apikeyrouter import (
     BudgetExceededError,
     InvalidConfigurationError,
     KeyNotFoundError,
+    NoEligibleKeysError,
     Policy,
     PolicyViolationError,
     QuotaExhaustedError,
     Request,
+    RoutingError,
+    Settings,
     Usage,
 )
+from apikeyrouter.core.key import Trigger
+from apikeyrouter.core.model import OUTPUT
+from apikeyrouter.core.score import Objective
 from apikeyrouter.reload import reload
 
 BASE: dict[str, dict[str, object]] = {
@@ -96,6 +102,7 @@ def test_a_removed_key_drains(router: ApiKeyRouter) -> None:
     assert {router.acquire(REQUEST).key_id for _ in range(3)} == {stays}
     with pytest.raises(KeyNotFoundError):
         router.get_key(gone)
+    assert set(router.enrolment.router.secrets) == {stays}
 
 
 def test_a_pool_keeps_count_when_its_limit_changes(router: ApiKeyRouter) -> None:
@@ -250,3 +257,140 @@ def test_a_bad_configuration_changes_nothing(source: dict[str, object]) -> None:
     with pytest.raises(InvalidConfigurationError):
         reload(router, source)
     assert (repr(router.get_state_summary().keys), router.filled) == (before, filled)
+
+
+async def test_everything_that_an_entry_says_of_a_key_changes(router: ApiKeyRouter) -> None:
+    said: dict[str, object] = {"weight": 3, "quality": 0.25, "label": "spare", "metadata": {"team": "b"}}
+    reload(router, changed(lambda c: c["keys"]["k1"].update(said)))
+    key = router.get_key("k1")
+    assert (key.weight, key.quality, key.label, dict(key.metadata)) == (3.0, 0.25, "spare", {"team": "b"})
+    reload(router, BASE)
+    assert (key.weight, key.quality, key.label, dict(key.metadata)) != (3.0, 0.25, "spare", {"team": "b"})
+    assert key == router.get_key("k1")
+
+
+def test_a_tenants_key_is_nobody_elses_as_soon_as_the_file_says_so(router: ApiKeyRouter) -> None:
+    """Candidates are remembered for all tenants together while no key is one tenant's own."""
+    acme, other = (dataclasses.replace(REQUEST, tenant=name) for name in ("acme", "other"))
+    for request in (acme, other):
+        router.release(router.acquire(request))
+    reload(router, changed(lambda c: c["keys"]["k1"].update(tags={"tenant": "acme"})))
+    for _ in range(4):
+        router.release(router.acquire(acme))
+        lease = router.acquire(other)
+        assert lease.key_id == "k2"
+        router.release(lease)
+    reload(router, BASE)
+    assert router.enrolment.router.registry.tenants == 0
+
+
+def test_another_material_serves_from_then_on_and_mends_a_key_that_was_refused(router: ApiKeyRouter) -> None:
+    router.enrolment.move("k1", Trigger.AUTHENTICATION_FAILED, "401")
+    router.enrolment.move("k2", Trigger.AUTHENTICATION_FAILED, "401")
+    with pytest.raises(NoEligibleKeysError):
+        router.acquire(REQUEST)
+    reload(router, changed(lambda c: c["keys"]["k1"].update(secret="material-of-key-9")))
+    lease = router.acquire(REQUEST)
+    assert (lease.key_id, lease.secret()) == ("k1", "material-of-key-9")
+    assert str(router.get_key("k2").state) == "invalid"
+
+
+def test_a_key_of_another_provider_is_another_key(router: ApiKeyRouter) -> None:
+    def change(c: dict[str, dict[str, dict[str, object]]]) -> None:
+        c["providers"]["groq"] = {"adapter": "groq"}
+        c["keys"]["k1"]["provider"] = "groq"
+
+    before = router.get_key("k1")
+    reload(router, changed(change))
+    assert router.get_key("k1") is not before
+    served = router.acquire(Request(model="groq/llama-3.1-8b-instant", input_tokens=1, max_output_tokens=1))
+    assert (served.key_id, served.provider) == ("k1", "groq")
+    assert {router.acquire(REQUEST).key_id for _ in range(2)} == {"k2"}
+
+
+def test_budgets_by_hand_stay_when_those_of_the_file_change(router: ApiKeyRouter) -> None:
+    def asked() -> set[str]:
+        router.release(router.acquire(REQUEST))
+        return {status.id for status in router.budget_status()}
+
+    router.enrolment.add_budget(Budget(scope="global", limit="7", id="mine"))
+    reload(router, changed(lambda c: c["budgets"].update(m={"scope": "global", "limit": 9, "period": "month"})))
+    assert asked() == {"d", "m", "mine"}
+    reload(router, changed(lambda c: c["budgets"].clear()))
+    assert asked() == {"mine"}
+
+
+def test_an_alias_that_left_the_file_stands_for_nothing(router: ApiKeyRouter) -> None:
+    fast = dataclasses.replace(REQUEST, model="fast")
+    assert router.preview(fast).model == "gpt-4o-mini"
+    reload(router, changed(lambda c: c.pop("models")))
+    assert router.preview(fast).model == "fast"
+
+
+def test_a_budget_that_comes_may_ask_for_a_cheaper_model(router: ApiKeyRouter) -> None:
+    """Whether any budget does is remembered, too."""
+    dear = dataclasses.replace(REQUEST, model="gpt-4o")
+    assert router.preview(dear).model == "gpt-4o"
+    spent = {"scope": "global", "limit": "0.000001", "mode": "soft", "downgrade": {"gpt-4o": "gpt-4o-mini"}}
+    reload(router, changed(lambda c: c["budgets"].update(d=spent)))
+    assert router.preview(dear).model == "gpt-4o-mini"
+
+
+def test_the_objective_and_the_settings_change(router: ApiKeyRouter) -> None:
+    unbounded = dataclasses.replace(REQUEST, max_output_tokens=None)
+    unknown = dataclasses.replace(REQUEST, model="openai/nobody-knows-its-price")
+    with pytest.raises(RoutingError):
+        router.acquire(unknown)
+    settings = {
+        "timeout": 7,
+        "default_max_output": 33,
+        "unknown_price": "assume",
+        "assumed_price": {"input": 1, "output": 1},
+    }
+    reload(router, {**BASE, "objective": {"cost": 1.0}, "settings": settings})
+    assert router.settings.timeout_s == 7.0
+    assert router.acquire(unbounded).need[OUTPUT] == 33
+    assert router.acquire(unknown).cost_held == 20_000
+    assert router.preview(REQUEST).objective == Objective.of({"cost": 1.0})
+
+
+def test_what_the_program_said_is_not_for_the_file_to_change() -> None:
+    arguments = {
+        "budgets": [Budget(scope="global", limit="7", id="mine")],
+        "objective": "cost",
+        "settings": Settings(timeout_s=9.0, default_max_output=44),
+        "policies": [Policy(id="mine", deny={"id": "k1"})],
+    }
+    router = ApiKeyRouter.from_config(BASE, environ={}, clock=StillClock(), **arguments)
+    more = {
+        "budgets": {"other": {"scope": "global", "limit": 3}},
+        "objective": "reliability",
+        "settings": {"timeout": 5, "default_max_output": 55},
+        "policies": {"file": {"deny": {"id": "k2"}}},
+    }
+    reload(router, {**BASE, **more})
+    assert router.settings.timeout_s == 9.0
+    lease = router.acquire(dataclasses.replace(REQUEST, max_output_tokens=None))
+    assert (lease.key_id, lease.need[OUTPUT]) == ("k2", 44)
+    assert lease.decision.objective == Objective.of("cost")
+    assert [status.id for status in router.budget_status()] == ["mine"]
+
+
+def test_who_may_serve_is_looked_up_anew() -> None:
+    router = ApiKeyRouter.from_config(BASE, environ={}, clock=StillClock(), settings=Settings())
+    router.release(router.acquire(REQUEST))
+    reload(router, changed(lambda c: c["keys"]["k1"].update(models=["gpt-4o"])))
+    assert {router.acquire(REQUEST).key_id for _ in range(4)} == {"k2"}
+
+
+def test_limits_of_an_operation_move_for_a_key_that_shares_with_nobody() -> None:
+    def limited(rpm: int) -> dict[str, object]:
+        find = {"path": "/find", "limits": {"rpm": rpm}}
+        geo = {"adapter": "http", "base_url": "http://127.0.0.1:9", "operations": {"find": find}, "price": "free"}
+        return {"providers": {"geo": geo}, "keys": {"k": {"provider": "geo", "secret": "material-of-key-1"}}}
+
+    router = ApiKeyRouter.from_config(limited(3), environ={}, clock=StillClock())
+    router.acquire(Request(model="find", operation="find", provider="geo"))
+    reload(router, limited(6))
+    (window,) = (window for pool in router.quota("k") for window in pool.windows)
+    assert (window.limit, window.remaining) == (6, 5)
