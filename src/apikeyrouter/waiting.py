@@ -131,10 +131,13 @@ class WaitingRoom:
 
     def _leave_time(self, waiter: Waiter) -> None:
         """Keep free what the answer is expected to take: whoever is let in at the last moment is answered too late."""
-        if waiter.request.sending_s is not None:
-            return  # sending has a time of its own
-        service = self.router.service_s(waiter.request, waiter.measure)
-        waiter.latest -= min(service, MOST_SERVICE * max(0.0, waiter.deadline - waiter.since))
+        asked, due = waiter.request, waiter.deadline
+        if asked.due is not None:
+            due = asked.due
+        elif asked.sending_s is not None:
+            due = waiter.since + asked.sending_s
+        service = self.router.service_s(asked, waiter.measure)
+        waiter.latest = min(waiter.deadline, due - min(service, MOST_SERVICE * max(0.0, due - waiter.since)))
 
     def _admit(self, waiter: Waiter, error: QuotaExhaustedError) -> None:
         """Refuse now whoever cannot be in time; a doomed wait helps nobody."""

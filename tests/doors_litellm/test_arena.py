@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import litellm
 import pytest
+from litellm_virtual import Inline, LoopTime
 
 from apikeyrouter import ApiKeyRouter
 from apikeyrouter.core.price import FREE, PriceBook
@@ -22,7 +23,7 @@ from apikeyrouter.simulator import SimulatorApp, World, run_virtual
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from arena.ours import LoopTime, apikeyrouter
+from arena.ours import apikeyrouter
 from arena.play import play
 from arena.profiles import DEADLINE_S, MODEL, Access, Profile, jobs_of, world_spec
 from arena.result import Result
@@ -32,10 +33,13 @@ SECONDS, WARM_S = 20.0, 5.0
 TIGHT = Profile(name="tight", title="buckets of five seconds, load 1.5", load=1.5, burst_s=5.0)
 """Scarce enough that whoever chooses or waits badly serves less."""
 SAME = 0.02
+HASTY_S = 8.0
 
 
 @asynccontextmanager
-async def through_litellm(access: Access, transport: httpx.AsyncBaseTransport) -> AsyncIterator[Any]:
+async def through_litellm(
+    access: Access, transport: httpx.AsyncBaseTransport, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[Any]:
     prices = PriceBook()
     prices.override(None, "*", FREE)
     engine = ApiKeyRouter(prices=prices, log=False, clock=LoopTime(), rng=Random(3))
@@ -49,12 +53,12 @@ async def through_litellm(access: Access, transport: httpx.AsyncBaseTransport) -
     ]
     async with httpx.AsyncClient(transport=transport) as session:
         litellm.aclient_session = session
-        router = litellm.Router(model_list=models, num_retries=2, timeout=DEADLINE_S)
-        ApiKeyRoutingStrategy.install(router, engine, max_wait=DEADLINE_S)
+        router = litellm.Router(model_list=models, num_retries=2, timeout=deadline_s)
+        ApiKeyRoutingStrategy.install(router, engine, max_wait=deadline_s)
 
         async def player(job: Any) -> None:
             body = job.body(MODEL)
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(deadline_s):
                 await router.acompletion(model="chat", messages=body["messages"], max_tokens=job.max_tokens)
 
         yield player
@@ -64,18 +68,6 @@ async def through_litellm(access: Access, transport: httpx.AsyncBaseTransport) -
 def limits_of(access: Access, organisation: str) -> dict[str, int]:
     rpm, tpm = access.limits[organisation]
     return {"rpm": rpm, "tpm": tpm}
-
-
-class Inline(ThreadPoolExecutor):
-    """Runs at once what LiteLLM gives to threads: virtual time would pass by while a thread works."""
-
-    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(work(*given, **named))
-        except BaseException as error:  # noqa: BLE001 - it is told to whoever waits
-            done.set_exception(error)
-        return done
 
 
 async def played(opened: Any, jobs: list[Any]) -> Result:
@@ -99,3 +91,13 @@ def test_through_the_door_the_arena_goes_as_without_it() -> None:
     assert abs(door.served - native.served) <= SAME
     assert door.throttled - native.throttled <= SAME
     assert door.p95_s == pytest.approx(native.p95_s, rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_nobody_runs_into_their_own_deadline() -> None:
+    """Whoever cannot be answered in time is refused in time, as without LiteLLM."""
+    jobs = jobs_of(TIGHT, 2, seconds=SECONDS, warm_s=WARM_S)
+    row = run_virtual(played(partial(through_litellm, deadline_s=HASTY_S), jobs)).row()
+    assert row.p95_s > 0.5 * HASTY_S, "where nobody has to wait long, nobody can be late"
+    assert set(row.errors) == {"RateLimitError"}
+    assert row.served > 0.7

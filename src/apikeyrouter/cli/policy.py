@@ -25,7 +25,7 @@ from apikeyrouter.core.rehearsal import Impact
 from apikeyrouter.errors import InvalidRequestError, RoutingError
 from apikeyrouter.intake import checked
 
-_FIELDS: Final = frozenset(each.name for each in fields(Request)) - {"among", "objective", "sending_s"}
+_FIELDS: Final = frozenset(each.name for each in fields(Request)) - {"among", "objective", "sending_s", "due"}
 
 
 def check(config: Config) -> tuple[Page, dict[str, object]]:

@@ -64,6 +64,7 @@ class Request:
     all attempts together. `needs` are capabilities such as "tools" or "streaming". `among` names the candidates, each
     a key's id with the provider's model name, for a caller that has filtered by itself; None: whoever serves the model.
     `sending_s` is how long sending may take where that is not the time allowed for waiting; the lease lives as long.
+    `due` is when its answer is wanted, in epoch seconds, where that is not the end of the time allowed for waiting.
     """
 
     model: str = ""
@@ -83,6 +84,7 @@ class Request:
     needs: frozenset[str] = NO_NAMES
     among: Among | None = None
     sending_s: float | None = None
+    due: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,9 @@ from apikeyrouter.litellm.compat import NOT_SENT
 from apikeyrouter.litellm.marks import place_of
 
 OPTIONS: Final = "apikeyrouter"
+IN_TIME_S: Final = 0.25
+IN_TIME: Final = 0.1
+"""A refusal is there so much before the caller's time is over; of a short time, this share before."""
 _PLACEHOLDERS: Final = frozenset(
     {"prompt", "default text", "vector-store-api-fake-text", "files-api-fake-text", "batch-api-fake-text"}
 )
@@ -136,11 +139,27 @@ def request_of(
     )
 
 
-def wait_of(options: Mapping[str, Any], timeout: float | None, most: float) -> float:
-    """Seconds the call may wait for room: what it says itself, never longer than its timeout or the door's bound."""
+def is_again(kwargs: Mapping[str, Any]) -> bool:
+    """Whether LiteLLM asks for a call that it has asked for before: a retry, or a fallback."""
+    metadata = kwargs.get(place_of(kwargs)) or _NONE
+    return bool(kwargs.get("fallback_depth") or metadata.get("attempted_retries"))
+
+
+def due_in(timeout: float) -> float:
+    """Seconds from the first pick in which its caller is to have an answer or a refusal.
+
+    LiteLLM's timeout is of one HTTP call, and its clock starts after the pick: a call that waited might take twice as
+    long. Who sets it counts from the beginning, on a clock of their own that started before ours.
+    """
+    return timeout - min(IN_TIME_S, IN_TIME * timeout)
+
+
+def wait_of(options: Mapping[str, Any], left: float | None, most: float) -> float:
+    """Seconds the call may wait for room: what it says itself, never longer than what is `left` of its time or the
+    door's bound."""
     asked = options.get("max_wait") if options else None
     own = float(asked) if isinstance(asked, int | float) and asked >= 0 else most
-    return min(own, most) if timeout is None else min(own, most, timeout)
+    return min(own, most) if left is None else max(0.0, min(own, most, left))
 
 
 def _text(value: object) -> str | None:

@@ -23,19 +23,21 @@ class Pick:
 
     `heard`: LiteLLM gave the call's kwargs along, so its end will be told. Where it does not (embeddings without a loop
     in 1.100), the estimate is all that is ever known. `blocking`: asked by a thread without a loop of its own.
+    `wait` is in seconds; `began` when the call was first asked for, in the engine's time.
     """
 
-    __slots__ = ("asked", "blocking", "crew", "heard", "kwargs", "measure", "request", "trace", "wait")
+    __slots__ = ("asked", "began", "blocking", "crew", "heard", "kwargs", "measure", "request", "trace", "wait")
 
     def __init__(
-        self, asked: Asked, crew: Crew, request: Request, measure: Measure | None, kwargs: Kwargs, wait: float
+        self, asked: Asked, crew: Crew, request: Request, measure: Measure | None, kwargs: Kwargs, began: float
     ) -> None:
         self.asked = asked
         self.crew = crew
         self.request = request
         self.measure = measure
         self.kwargs = kwargs
-        self.wait = wait
+        self.began = began
+        self.wait = 0.0
         self.heard = True
         self.blocking = False
         self.trace = request.correlation_id or ""

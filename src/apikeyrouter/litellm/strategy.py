@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import weakref
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
@@ -21,7 +20,7 @@ from apikeyrouter.core.model import Usage
 from apikeyrouter.errors import QuotaExhaustedError, RoutingError
 from apikeyrouter.facade import ApiKeyRouter
 from apikeyrouter.litellm import compat
-from apikeyrouter.litellm.asking import caller_of, measured, operation_of, request_of, wait_of
+from apikeyrouter.litellm.asking import caller_of, due_in, is_again, measured, operation_of, request_of, wait_of
 from apikeyrouter.litellm.compat import Deployment, Kwargs, LiteLLMRouter
 from apikeyrouter.litellm.fleet import Fleet
 from apikeyrouter.litellm.guard import require
@@ -43,6 +42,7 @@ from apikeyrouter.litellm.outcome import (
 from apikeyrouter.litellm.picks import Asked, Pick
 from apikeyrouter.litellm.refusing import raised
 from apikeyrouter.litellm.shared import MOST_WAIT_S, Config, engine_of
+from apikeyrouter.litellm.tries import Tries
 
 require()
 
@@ -53,7 +53,6 @@ SOON_S: Final = 0.001
 """Who has waited to the end is asked for once more, for as long as the engine takes for a wait at all."""
 DEFAULT_CALL_S: Final = 600.0
 """How long a call may take where nobody says: LiteLLM's own default."""
-MOST_TRACES: Final = 4096
 
 
 class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # noqa: N801
@@ -74,7 +73,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self.apikeyrouter_instance = uuid4().hex  # LiteLLM keeps one callback of each class and public attributes
         self._router: Any = None
         self._timeout: float | None = None
-        self._failed: OrderedDict[str, set[str]] = OrderedDict()
+        self._tries = Tries()
         self.started = False
         if engine is not None:
             self.start(engine, max_wait)
@@ -141,11 +140,11 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             return _any_of(pool)
         pick.heard = request_kwargs is not None
         try:
-            lease = self._elsewhere(pick) if self._failed else None
+            lease = self._elsewhere(pick) if self._tries else None
             if lease is None:
                 lease = await self._when_free(pick) if pick.wait else self._now(pick)
         except RoutingError as error:
-            raise raised(error, model) from error
+            raise self._refused(pick, error, model) from error
         return self._granted(pick, lease)
 
     def get_available_deployment(
@@ -167,7 +166,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         try:
             lease = self._elsewhere(pick) or self._blocking(pick)
         except RoutingError as error:
-            raise raised(error, model) from error
+            raise self._refused(pick, error, model) from error
         return self._granted(pick, lease)
 
     def _pick(self, asked: Asked, pool: Any, kwargs: Kwargs) -> Pick | None:
@@ -186,7 +185,13 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             lasts = max(lasts, DEFAULT_CALL_S)
         request = request_of(model, operation, caller, kwargs, lasts)
         request.among = crew.among
-        return Pick(asked, crew, request, measure, kwargs, wait_of(caller.options, patience, self.max_wait))
+        began = now = self._fleet.now()
+        if self._tries:
+            began = self._tries.began(request.correlation_id or "", now, again=is_again(kwargs))
+        pick = Pick(asked, crew, request, measure, kwargs, began)
+        request.due = None if patience is None else began + due_in(patience)
+        pick.wait = wait_of(caller.options, None if request.due is None else request.due - now, self.max_wait)
+        return pick
 
     def _now(self, pick: Pick) -> Lease:
         """A lease at once. What was changed in place is seen in what was chosen, or in that nothing could be."""
@@ -244,7 +249,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     def _elsewhere(self, pick: Pick) -> Lease | None:
         """For a call that has failed before: a key it has not failed with, if one has room now."""
-        failed = self._failed.get(pick.trace) if self._failed else None
+        failed = self._tries.keys(pick.trace)
         others = frozenset(pair for pair in pick.crew.among if pair[0] not in failed) if failed else None
         if not others or others == pick.crew.among:
             return None
@@ -259,6 +264,12 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self.engine.release(lease)
         pick.read(self._fleet.reread(pick.crew.pool))
         return None
+
+    def _refused(self, pick: Pick, error: RoutingError, model: str) -> Exception:
+        """LiteLLM's error; a fallback waits only for what is left of the time."""
+        if self._fleet.now() - pick.began > SOON_S:
+            self._tries.note(pick.trace, pick.began)
+        return raised(error, model)
 
     def _granted(self, pick: Pick, lease: Lease) -> Deployment:
         member, one = pick.crew.members[lease.key_id]
@@ -336,8 +347,8 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self, attempt: Attempt, usage: Usage | None, headers: Mapping[str, str], times: Times = NO_TIMES
     ) -> None:
         lease = attempt.lease
-        if self._failed:
-            self._failed.pop(attempt.trace, None)
+        if self._tries:
+            self._tries.forget(attempt.trace)
         if usage is None and lease.decision.request.operation == "other":
             usage = Usage()
         self.engine.settle(lease, usage, headers=headers, latency_s=times.latency_s, first_byte_s=times.first_byte_s)
@@ -350,16 +361,10 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             self.engine.release(attempt.lease)
             return
         failure = self.engine.fail(attempt.lease, found, error_headers(error), error_body(error), usage=usage)
-        self._avoid(attempt)
+        lease = attempt.lease
+        self._tries.note(attempt.trace, lease.at - lease.decision.waited_s, lease.key_id)
         if failure.kind is Kind.UNAUTHENTICATED:
             self._fleet.refused(attempt.lease.key_id, _reason(failure))
-
-    def _avoid(self, attempt: Attempt) -> None:
-        if not attempt.trace:
-            return
-        self._failed.setdefault(attempt.trace, set()).add(attempt.lease.key_id)
-        if len(self._failed) > MOST_TRACES:
-            self._failed.popitem(last=False)
 
     def __repr__(self) -> str:
         return f"<ApiKeyRoutingStrategy {self.engine!r}>"
