@@ -6,7 +6,7 @@ a decision that finds its wait to be over, so the router looks here after one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
 from apikeyrouter.core.breaker import Breaking
@@ -28,8 +28,11 @@ class Agenda:
         for at in {pool.until, pool.recovers_at} - {0.0}:
             heappush(self._stops, (at, id(pool), pool))
 
-    def due(self, now: float) -> Iterator[Pool]:
+    def due(self, now: float) -> Iterable[Pool]:
         """Pools whose time has come."""
+        return self._come(now) if self._stops else ()
+
+    def _come(self, now: float) -> Iterator[Pool]:
         while self._stops and self._stops[0][0] <= now:
             yield heappop(self._stops)[2]
 

@@ -115,7 +115,8 @@ class Asking:
             ask.cap(None if request.max_cost is None else nano(request.max_cost))
         if measure is not None:
             _weigh(ask, measure, limited=ask.capped or _limited(nodes, roster))
-        ask.lets_unpriced = self.lets_unpriced
+        if self.lets_unpriced:
+            ask.lets_unpriced = True
         if ask.objective.affinity:
             ask.home = self.homes.find(mark_of(request, measure))
         return roster, ask, lowered

@@ -6,6 +6,7 @@ that were compared. Names, sentences and counterfactuals are made by `core/expla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -71,6 +72,9 @@ class Lowered:
     cost: int | None
 
 
+_NOTHING: Final[dict[str, int]] = {}
+
+
 class Decision:
     """One choice. `chosen` is None for a refusal. str() is the human explanation.
 
@@ -129,20 +133,23 @@ class Decision:
         self.outcome = "open"
         self.scanned: list[Candidate] = []
         self.loads: list[float] = []
-        self.scores: list[float] = []
+        self.scores: Sequence[float] = ()
         self.statics: list[tuple[Stratum, float, int | None]] = []
         self.terms: list[float] = []
-        self.rejected: list[Rejection] = []
-        self.untold: dict[str, int] = {}
-        self.shortfalls: list[tuple[Candidate, Shortfall]] = []
-        self.parked: list[tuple[Stratum, int, float]] = []
+        # Most decisions refuse nobody: what is rare is made when it is needed.
+        self.rejected: tuple[Rejection, ...] = ()
+        self.untold = _NOTHING
+        self.shortfalls: tuple[tuple[Candidate, Shortfall], ...] = ()
+        self.parked: tuple[tuple[Stratum, int, float], ...] = ()
 
     def reject(self, refusal: Rejection) -> None:
         """Keep a rejection; of more than MOST_TOLD only their number by code, as decisions are kept by the thousand."""
         if len(self.rejected) < MOST_TOLD:
-            self.rejected.append(refusal)
-        else:
-            self.untold[refusal.code] = self.untold.get(refusal.code, 0) + refusal.count
+            self.rejected += (refusal,)
+            return
+        if not self.untold:
+            self.untold = {}
+        self.untold[refusal.code] = self.untold.get(refusal.code, 0) + refusal.count
 
     @property
     def policies(self) -> tuple[tuple[str, int, str], ...]:

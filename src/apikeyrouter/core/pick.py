@@ -44,7 +44,7 @@ def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
 def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> list[tuple[float, int | None, Stratum]]:
     """The strata that pass every condition that is equal for their keys, with static score and cost, best first."""
     costs = [_hold(s, ask, now) for s in tier]
-    worst = max(c or 0 for c in costs)
+    worst = max(c or 0 for c in costs) if len(costs) > 1 else costs[0] or 0
     allowed = []
     for stratum, cost in zip(tier, costs, strict=True):
         refusal = _refusal(stratum, ask, cost, now)
@@ -181,6 +181,7 @@ def _best_of_each(
 ) -> bool:
     """The same where a term, a rank or a policy's preference tells keys of a stratum apart: each has its own score."""
     objective, best_score, ties = ask.objective, float("inf"), 0.0
+    d.scores = scores = []
     preferring = ask.verdict.prefers and ask.verdict.per_key
     prunes = not (small or preferring or objective.order)
     least = _least_served(strata) if objective.fairness else 0.0
@@ -196,7 +197,7 @@ def _best_of_each(
                 score += keyed_terms(candidate, ask, cost, load, least)
             if preferring:
                 score -= preference(candidate, ask, cost, now)
-            d.scores.append(score)
+            scores.append(score)
             if score > best_score:
                 continue
             ties = candidate.key.weight + (ties if score == best_score else 0.0)

@@ -120,8 +120,9 @@ class Pool:
         for w in self.windows:
             rate, cap = w.rate, w.cap
             if rate:
-                if now > w.at:
-                    level = w.level + (now - w.at) * rate
+                passed = now - w.at
+                if passed > 0.0:
+                    level = w.level + passed * rate
                     w.level = level if level < cap else cap
                     w.at = now
             elif now >= w.turns_at:
@@ -155,7 +156,7 @@ class Pool:
         self.in_flight += 1
         if now >= self.ticks_at:
             self.look_ahead(now)
-        marks = []
+        marks: list[float] = []
         for w in self.windows:
             n = need[w.of]
             if w.holds:
@@ -167,8 +168,7 @@ class Pool:
                 else:
                     w.debit(n, now)
             w.flight += n
-            marks.append(w.level)
-            marks.append(w.corrected)
+            marks += (w.level, w.corrected)
         return marks
 
     def look_ahead(self, now: float) -> None:

@@ -1,6 +1,7 @@
 """A request as the decision takes it: everything that does not depend on who might serve it, settled once.
 
-`asking` fills it in, `pick` reads it for every candidate, so it is flat and has slots. Nothing here decides.
+`asking` fills it in, `pick` reads it for every candidate, so it is flat; what is rare stands in the class until a
+request has it. Nothing here decides.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ class Ask:
     model takes. `features` of the body (None: unknown) and `service_tier` tell which rates can apply.
     """
 
-    __slots__ = ("attempts", "billed", "capped", "capped_by", "costly", "features", "home", "lets_unpriced", "max_cost",
-                 "need", "nodes", "objective", "output_tokens", "picky", "priced_tokens", "request", "room",
-                 "room_node", "service_tier", "unseen", "verdict")  # fmt: skip
+    features: frozenset[str] | None = None
+    max_cost: int | None = None
+    capped_by = ""
+    capped = False
+    unseen = False
+    service_tier = ""
+    home: str | None = None
+    lets_unpriced = False
+    room: int = HUGE
+    room_node: Node | None = None
 
     def __init__(
         self,
@@ -40,24 +48,13 @@ class Ask:
         self.need = need
         self.objective = objective
         self.priced_tokens = need[2]
-        self.features: frozenset[str] | None = None
         self.output_tokens = need[3]
         self.nodes = nodes
-        self.max_cost: int | None = None
-        self.capped_by = ""
-        self.capped = False
-        self.unseen = False
-        self.service_tier = ""
         self.attempts = attempts
         self.billed = 0 if attempts is None else attempts.billed
         self.costly = costly
         self.verdict = verdict
-        constraints = objective.constraints
-        self.picky = bool(attempts or constraints.min_exhaustion or constraints.tags or verdict.per_key)
-        self.home: str | None = None
-        self.lets_unpriced = False
-        self.room: int = HUGE
-        self.room_node: Node | None = None
+        self.picky = bool(attempts or objective.picky or verdict.per_key)
 
     def cap(self, own: int | None) -> None:
         """Bound the whole request's cost: by its `own` max_cost or the policies', whichever is less.

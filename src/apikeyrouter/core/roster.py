@@ -14,6 +14,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import Final
 
 from apikeyrouter.core.breaker import Breaker
@@ -27,6 +28,7 @@ from apikeyrouter.core.window import NEVER
 
 SCAN_ALL: Final = 12
 DRAW: Final = 8
+_roomy: Final = attrgetter("roomy")
 MOST_TAGGINGS: Final = 16
 """With more different sets of tags than this, tags make no strata, or each key would be one: they are looked at key by
 key, where a constraint asks for them."""
@@ -100,7 +102,7 @@ class Stand:
     @property
     def roomy(self) -> bool:
         """Whether its pools have most of their room, as of their last look."""
-        return all(pool.roomy for pool in self.pools)
+        return all(map(_roomy, self.pools))
 
     def some(self, count: int, chance: Callable[[], float]) -> list[Candidate]:
         """Up to `count` of them, each as likely as any other."""

@@ -38,7 +38,7 @@ def scan(  # noqa: PLR0917  (one decision's context, passed flat because this lo
             if part < 0.0:
                 shortfall = candidate.shortfall(need, now)
                 if shortfall is not None:
-                    d.shortfalls.append((candidate, shortfall))
+                    d.shortfalls += ((candidate, shortfall),)
                 break
             load += part
         else:
@@ -85,7 +85,7 @@ def draw(  # noqa: PLR0917  (as scan)
             return
     while len(loads) == first and not _scan_live(stratum, ask, need, cost, d, now, seen):
         if not stratum.wake_for(need):
-            d.parked.append((stratum, stratum.asleep, stratum.opens_at))
+            d.parked += ((stratum, stratum.asleep, stratum.opens_at),)
             return
 
 
@@ -127,6 +127,6 @@ def _park(stand: Stand, need: Need, d: Decision, now: float) -> None:
     if shortfall is None:
         return
     if len(d.shortfalls) < DRAW:
-        d.shortfalls.append((candidate, shortfall))
+        d.shortfalls += ((candidate, shortfall),)
     of = WINDOW_OF.get(shortfall.window.partition("/")[0], ANY_SIZE) if shortfall.cause == "window" else ANY_SIZE
     stand.stratum.park(stand, shortfall, need, of, now)

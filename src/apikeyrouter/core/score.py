@@ -100,7 +100,8 @@ class Objective:
     """Weights over the terms, and constraints. Build with `Objective.of("cost")` or `Objective.of({"cost": 0.6, ...})`.
 
     `order` ranks terms instead of weighing them: the first keeps the candidates within 0.05 of its best, the next
-    chooses among these, and so on. `own` are registered terms, `keyed` tells whether any term depends on the key.
+    chooses among these, and so on. `own` are registered terms; `keyed` tells whether any term depends on the key,
+    `picky` whether a constraint does.
     """
 
     name: str = "default"
@@ -115,6 +116,7 @@ class Objective:
     own_names: tuple[tuple[str, Term], ...] = field(init=False)
     own: tuple[tuple[Term, float], ...] = field(init=False)
     keyed: bool = field(init=False)
+    picky: bool = field(init=False)
 
     def __post_init__(self) -> None:
         weights = self._checked()
@@ -128,6 +130,7 @@ class Objective:
         object.__setattr__(self, "own_names", tuple((n, _OWN[n]) for n in weights if n not in TERMS))
         object.__setattr__(self, "own", tuple((_OWN[n], w) for n, w in weights.items() if n not in TERMS))
         object.__setattr__(self, "keyed", bool(self.fairness or self.risk or self.affinity or self.own))
+        object.__setattr__(self, "picky", bool(self.constraints.min_exhaustion or self.constraints.tags))
 
     def _checked(self) -> dict[str, float]:
         weights = dict(self.weights)

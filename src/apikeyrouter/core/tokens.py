@@ -190,7 +190,11 @@ def _keys(model: str, route: str) -> tuple[tuple[str, str], ...]:
 
 
 def _best(entries: Mapping[tuple[str, str], Entry], model: str, route: str) -> Entry | None:
-    for key in _keys(model, route):
+    """The most particular entry that has seen enough."""
+    known = entries.get((model, route))
+    if known is not None and known.n >= TRUSTED:
+        return known
+    for key in ((model, ""), ("", "")):
         known = entries.get(key)
         if known is not None and known.n >= TRUSTED:
             return known
