@@ -34,7 +34,7 @@ def upsert(stage: Stage, key: str, **ours: Any) -> None:
 async def waiting(stage: Stage) -> asyncio.Task[Any]:
     """A call that waits for room, after the one place there is has been taken."""
     task = asyncio.ensure_future(stage.chat())
-    await asyncio.sleep(0.1)
+    await until(lambda: stage.in_line > 0)
     assert not task.done()
     return task
 
@@ -169,7 +169,7 @@ async def test_a_thread_that_waits_is_served_by_a_deployment_added_meanwhile(ope
     stage = await opened(models=only("a1", **each_minute(1)), max_wait=90.0)
     await stage.chat()
     thread = asyncio.ensure_future(asyncio.to_thread(stage.chat_now))
-    await asyncio.sleep(0.3)
+    await until(lambda: stage.in_line > 0)
     stage.router.add_deployment(Deployment(**deployment(stage.world, stage.url, "b1", rpm=600)))
     await asyncio.wait_for(thread, 20)
     assert stage.keys_used == {"a1": 1, "b1": 1}

@@ -7,7 +7,7 @@ from typing import Any
 
 import litellm
 import pytest
-from litellm_endings import Endings, failing, hang
+from litellm_endings import Endings, failing, hang, overdue
 from litellm_stage import HELLO, Opener, Stage, until
 
 from apikeyrouter.simulator import Fault
@@ -147,7 +147,7 @@ async def speech_nobody_speaks(stage: Stage) -> None:
 async def cancelled(stage: Stage) -> None:
     hang(stage)
     task = asyncio.ensure_future(stage.chat())
-    await until(lambda: any(one.counters.in_flight for one in stage.world.organisations.values()))
+    await stage.arrived()
     task.cancel()
     await failing(task, asyncio.CancelledError)
     del task
@@ -156,20 +156,20 @@ async def cancelled(stage: Stage) -> None:
 @ends("abandoned")
 async def waited_for_too_long(stage: Stage) -> None:
     hang(stage)
-    await failing(asyncio.wait_for(stage.chat(), 0.3), TimeoutError)
+    await failing(overdue(stage, stage.chat()), TimeoutError)
 
 
 @ends("abandoned", num_retries=3)
 async def cancelled_with_retries(stage: Stage) -> None:
     hang(stage)
-    await failing(asyncio.wait_for(stage.chat(), 0.3), TimeoutError)
+    await failing(overdue(stage, stage.chat()), TimeoutError)
 
 
 @ends("abandoned")
 async def cancelled_with_metadata_that_lives_on(stage: Stage) -> None:
     hang(stage)
     stage.extra["metadata"] = {"tags": ["kept"]}
-    await failing(asyncio.wait_for(stage.chat(metadata=stage.extra["metadata"]), 0.3), TimeoutError)
+    await failing(overdue(stage, stage.chat(metadata=stage.extra["metadata"])), TimeoutError)
 
 
 @ends("abandoned")
@@ -223,7 +223,7 @@ async def messages_stream_broken_off(stage: Stage) -> None:
 @ends("abandoned")
 async def embedding_cancelled(stage: Stage) -> None:
     hang(stage)
-    await failing(asyncio.wait_for(stage.router.aembedding(model="chat", input="the sea"), 0.3), TimeoutError)
+    await failing(overdue(stage, stage.router.aembedding(model="chat", input="the sea")), TimeoutError)
 
 
 @ends("abandoned")

@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import litellm
 import pytest
-from litellm_stage import HELLO, Opener, Stage, deployment, until
+from litellm_stage import HELLO, PATIENCE_S, Hurried, Opener, Stage, deployment, until
 
 from apikeyrouter import ApiKeyRouter, Budget, Settings
+from apikeyrouter.testing import ManualClock
 
 
-async def narrow(opened: Opener, *, rpm: int = 1, max_wait: float = 60.0, **router: object) -> Stage:
+async def narrow(opened: Opener, *, rpm: int = 1, max_wait: float = 60.0, **router: Any) -> Stage:
     """One key with room for `rpm` calls a minute, of which one is gone."""
     stage = await opened(
         models=lambda world, url: [
@@ -34,8 +35,14 @@ async def at_once(call: Callable[..., Any], **given: Any) -> Any:
     return call(**given)
 
 
+async def at_once_or_never(call: Awaitable[Any]) -> Any:
+    """The outcome of a call for which no time may pass: whoever waits while the clock stands waits for ever."""
+    return await asyncio.wait_for(call, PATIENCE_S)
+
+
 async def test_more_calls_than_room_are_served_in_time(opened: Opener) -> None:
-    stage = await opened(models=lambda world, url: [deployment(world, url, "a1", rps=4)])
+    engine = ApiKeyRouter(clock=Hurried())
+    stage = await opened(config=engine, models=lambda world, url: [deployment(world, url, "a1", rps=4)])
     answers = await asyncio.gather(*(stage.chat() for _ in range(16)))
     waits = [answer._hidden_params["apikeyrouter"]["waited_s"] for answer in answers]
     assert sum(wait > 0 for wait in waits) >= 6
@@ -44,11 +51,11 @@ async def test_more_calls_than_room_are_served_in_time(opened: Opener) -> None:
 
 
 async def test_a_wait_that_cannot_suffice_is_refused_at_once(opened: Opener) -> None:
-    stage = await narrow(opened, num_retries=3)
-    began = time.monotonic()
+    clock = ManualClock()
+    stage = await narrow(opened, config=ApiKeyRouter(clock=clock), num_retries=3)
+    clock.advance(5.0)
     with pytest.raises(litellm.RateLimitError) as caught:
-        await stage.chat(timeout=5)
-    assert time.monotonic() - began < 2
+        await at_once_or_never(stage.chat(timeout=5))
     assert 50 <= int(caught.value.headers["retry-after"]) <= 60  # type: ignore[attr-defined]
     assert caught.value.status_code == 429
     refused = [d for d in stage.engine._router.decisions.values() if d.chosen is None]
@@ -66,11 +73,14 @@ async def test_the_refusal_explains_itself(opened: Opener) -> None:
 
 
 async def test_a_call_may_decline_to_wait(opened: Opener) -> None:
-    stage = await opened(models=lambda world, url: [deployment(world, url, "a1", rps=1)])
+    clock = ManualClock()
+    engine = ApiKeyRouter(clock=clock)
+    stage = await opened(config=engine, models=lambda world, url: [deployment(world, url, "a1", rps=1)])
     await stage.chat()
     with pytest.raises(litellm.RateLimitError):
-        await stage.chat(metadata={"apikeyrouter": {"max_wait": 0}})
-    await stage.chat()
+        await at_once_or_never(stage.chat(metadata={"apikeyrouter": {"max_wait": 0}}))
+    clock.advance(1.0)
+    await at_once_or_never(stage.chat())
 
 
 async def test_fallbacks_take_over_when_waiting_does_not_help(opened: Opener) -> None:
@@ -80,10 +90,13 @@ async def test_fallbacks_take_over_when_waiting_does_not_help(opened: Opener) ->
 
 
 async def test_who_gives_up_waiting_takes_nothing(opened: Opener) -> None:
-    stage = await opened(models=lambda world, url: [deployment(world, url, "a1", rps=1)])
+    engine = ApiKeyRouter(clock=ManualClock())
+    stage = await opened(config=engine, models=lambda world, url: [deployment(world, url, "a1", rps=1)])
     await stage.chat()
+    waiting = asyncio.ensure_future(stage.chat())
+    await until(lambda: stage.in_line == 1)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(stage.chat(), 0.1)
+        await asyncio.wait_for(waiting, 0.01)
     await stage.settled()
     assert stage.outcomes == ["settled"]
 
@@ -108,7 +121,8 @@ async def test_a_thread_is_woken_by_a_place_that_gets_free(opened: Opener) -> No
 
 
 async def test_a_call_that_blocks_a_running_loop_waits_and_is_served(opened: Opener) -> None:
-    stage = await opened(models=lambda world, url: [deployment(world, url, "a1", rps=2)])
+    engine = ApiKeyRouter(clock=Hurried())
+    stage = await opened(config=engine, models=lambda world, url: [deployment(world, url, "a1", rps=2)])
     for _ in range(4):
         stage.chat_now()
     waits = [d.waited_s for d in stage.engine._router.decisions.values() if d.chosen is not None]
@@ -133,11 +147,9 @@ async def test_without_a_loop_nobody_waits_longer_than_the_calls_timeout(
 
 @pytest.mark.parametrize("limit", [{"timeout": 0.7}, {"stream_timeout": 0.7}, {"timeout": httpx.Timeout(0.7)}])
 async def test_a_stream_waits_no_longer_than_its_caller_would(opened: Opener, limit: dict[str, Any]) -> None:
-    stage = await narrow(opened)
-    began = time.monotonic()
+    stage = await narrow(opened, config=ApiKeyRouter(clock=ManualClock()))
     with pytest.raises(litellm.RateLimitError):
-        await stage.chat(stream=True, **limit)
-    assert time.monotonic() - began < 5
+        await at_once_or_never(stage.chat(stream=True, **limit))
 
 
 async def test_a_thread_is_refused_at_once_where_waiting_does_not_help(opened: Opener) -> None:

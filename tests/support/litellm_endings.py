@@ -6,8 +6,9 @@ which they were taken, and the Router's settings.
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -63,6 +64,13 @@ async def failing(call: Awaitable[Any], *kinds: type[BaseException]) -> None:
     with suppress(*(kinds or (Exception,))):
         await call
         raise AssertionError("the call should have failed")
+
+
+async def overdue(stage: Stage, call: Coroutine[Any, Any, Any]) -> None:
+    """Its caller's time is over as soon as the provider has the call. Raises TimeoutError."""
+    task = asyncio.ensure_future(call)
+    await stage.arrived()
+    await asyncio.wait_for(task, 0.01)
 
 
 def models(world: World, url: str) -> list[Any]:

@@ -93,6 +93,16 @@ class Stage:
         """Wait until the world has written down everything it answered; it does so after the answer has left."""
         await until(lambda: not any(one.counters.in_flight for one in self.world.organisations.values()))
 
+    @property
+    def in_line(self) -> int:
+        """Calls that wait for room, in whichever loop."""
+        dispatcher = self.engine._dispatcher
+        return 0 if dispatcher is None else sum(len(room.line) for room in list(dispatcher.rooms.rooms.values()))
+
+    async def arrived(self) -> None:
+        """Wait until the provider has a call that it has not answered."""
+        await until(lambda: any(one.counters.in_flight for one in self.world.organisations.values()))
+
     def seen(self, outcome: str | None = None) -> int:
         """Requests that reached the provider."""
         return len(self.world.record.all() if outcome is None else self.world.record.all(outcome=outcome))
@@ -115,6 +125,20 @@ async def until(true: Callable[[], bool], *, patience: float = PATIENCE_S) -> No
     async with asyncio.timeout(patience):
         while not true():  # noqa: ASYNC110 - LiteLLM has no event to wait for
             await asyncio.sleep(0.01)
+
+
+class Hurried:
+    """A clock for the engine: time passes only while somebody waits, and then at once, however busy the machine is."""
+
+    def __init__(self) -> None:
+        self._now = 1_767_225_600.0
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self._now += max(0.0, seconds)
+        await asyncio.sleep(0)
 
 
 class Opener:
