@@ -19,8 +19,10 @@ import pytest
 from apikeyrouter import ApiKeyRouter, Failure, InvalidConfigurationError, Limit, Request, Usage
 from apikeyrouter.core.failure import Kind
 from apikeyrouter.litellm.asking import caller_of, measured, operation_of, wait_of
+from apikeyrouter.litellm.compat import brings_credentials
 from apikeyrouter.litellm.fleet import Fleet
 from apikeyrouter.litellm.guard import refusal
+from apikeyrouter.litellm.handover import remember
 from apikeyrouter.litellm.marks import KEY, Attempt, Mark, attempt_of
 from apikeyrouter.litellm.outcome import (
     counted_usage,
@@ -175,6 +177,7 @@ async def aresponses() -> None: ...
         ([{"role": "user", "content": "hi"}], None, {}, "chat"),
         ([{"role": "user", "content": "prompt"}], None, {}, "other"),
         (None, ["a"], {}, "embeddings"),
+        (None, "a", {"input": "a", "litellm_metadata": {}}, "responses"),
         (None, "a", {"original_generic_function": aresponses}, "responses"),
         (None, None, {}, "other"),
         ([], None, {}, "chat"),
@@ -225,6 +228,9 @@ def test_how_long_a_call_may_wait(options: dict[str, Any], timeout: float | None
 # --- marks --------------------------------------------------------------------------------------------------
 
 
+DEPLOYMENT: dict[str, Any] = {"model_info": {"id": "a"}, "litellm_params": {"model": "openai/gpt-4o-mini"}}
+
+
 def leased() -> tuple[ApiKeyRouter, Attempt]:
     router = ApiKeyRouter(log=False)
     fleet = Fleet(router)
@@ -245,10 +251,26 @@ def test_a_mark_that_is_dropped_ends_its_lease(sent: bool, outcome: str) -> None
     del metadata
     gc.collect()
     assert router.get_state_summary().open_leases == 1, "the copies hold it"
+    copies.pop()
+    gc.collect()
+    assert router.get_state_summary().open_leases == 1, "the other copy holds it"
     copies.clear()
     gc.collect()
     assert router.get_state_summary().open_leases == 0
     assert router.explain(attempt.lease.decision.id).outcome == outcome
+
+
+def test_calls_that_share_their_metadata_do_not_take_each_others_mark() -> None:
+    (_, first), (_, second) = leased(), leased()
+    shared: dict[str, Any] = {"mine": 1}
+    one, other = {"metadata": shared}, {"metadata": shared}
+    remember(one, first, DEPLOYMENT)
+    remember(other, second, DEPLOYMENT)
+    assert (attempt_of(one), attempt_of(other)) == (first, second)
+    within = {"metadata": one["metadata"], "litellm_logging_obj": object()}  # where LiteLLM has made a copy already
+    remember(within, second, DEPLOYMENT)
+    assert (attempt_of(one), attempt_of(within)) == (first, second)
+    assert KEY not in shared
 
 
 def test_a_mark_is_a_text_to_everybody_else() -> None:
@@ -344,3 +366,9 @@ def test_the_providers_body_is_found_attached_or_quoted() -> None:
     quoted = RuntimeError('Exception - Error code: 429 - {"error": {"code": "insufficient_quota"}} and more')
     assert error_body(attached) == error_body(quoted) == {"error": {"code": "insufficient_quota"}}
     assert error_body(RuntimeError("{broken")) == "{broken"
+
+
+@pytest.mark.parametrize("word", ["api_key", "api_base", "base_url"])
+@pytest.mark.parametrize(("value", "own"), [("mine", True), ("", False), (None, False)])
+def test_a_caller_brings_credentials_where_it_names_one(word: str, value: str | None, own: bool) -> None:
+    assert brings_credentials({"model": "chat", word: value}) is own

@@ -152,6 +152,39 @@ async def test_a_caller_with_a_key_of_its_own_takes_none_of_our_quota(opened: Op
     assert len(stage.world.record.all(key="b1")) == 1
 
 
+@pytest.mark.parametrize("word", ["api_base", "base_url"])
+async def test_a_caller_with_an_address_of_its_own_takes_none_of_our_quota(opened: Opener, word: str) -> None:
+    stage = await opened(models=lambda world, url: [deployment(world, url, "a1", rpm=600)])
+    await stage.chat(**{word: f"{stage.url}/v1"})
+    assert stage.outcomes == []
+
+
+async def test_without_a_loop_a_retry_goes_to_another_key(opened: Opener) -> None:
+    stage = await opened(
+        models=lambda world, url: [
+            deployment(world, url, key, rpm=600, tier=tier) for tier, key in enumerate(("a1", "b1"))
+        ],
+        num_retries=1,
+        retry_after=0,
+    )
+    stage.world.faults.fail_next(1, key="a1")
+    await asyncio.to_thread(stage.chat_now)
+    assert stage.keys_used == {"a1": 1, "b1": 1}
+
+
+async def test_a_retry_goes_to_the_same_key_where_no_other_has_room(opened: Opener) -> None:
+    one = {"limits": [{"of": "requests", "amount": 1, "per": "minute", "window": "rolling"}]}
+    stage = await opened(
+        models=lambda world, url: [deployment(world, url, "b1", **one), deployment(world, url, "a1", rpm=600, tier=1)],
+        num_retries=1,
+        retry_after=0,
+    )
+    await stage.chat()
+    stage.world.faults.fail_next(1, key="a1")
+    await stage.chat(metadata={"apikeyrouter": {"max_wait": 0}})
+    assert stage.keys_used == {"b1": 1, "a1": 2}
+
+
 async def test_the_providers_headers_correct_what_we_believe(opened: Opener) -> None:
     stage = await opened()
     await stage.chat()

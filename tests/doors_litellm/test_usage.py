@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from litellm_stage import HELLO, Opener, Stage, deployment
+from litellm_stage import HELLO, Opener, Stage, deployment, litellm
 
+from apikeyrouter import ApiKeyRouter, Budget, Settings
+from apikeyrouter.litellm import ApiKeyRoutingStrategy
+from apikeyrouter.litellm.handover import ask_usage
 from apikeyrouter.testing import RawProvider, response
 
 EXACT = {
@@ -143,3 +148,62 @@ async def test_a_limit_on_the_deployments_answers_is_what_is_held(opened: Opener
     await stage.router.acompletion(model="chat", messages=HELLO)
     (decision,) = stage.engine._router.decisions.values()
     assert decision.need[3] == 77
+
+
+LONG: dict[str, Any] = {"model": "chat", "extra_headers": {"x-sim-output-tokens": "400"}}
+
+
+async def long_chat(stage: Stage) -> None:
+    await stage.router.acompletion(**LONG, messages=HELLO)
+
+
+async def long_chat_in_a_thread(stage: Stage) -> None:
+    await asyncio.to_thread(stage.router.completion, **LONG, messages=HELLO)
+
+
+async def long_response(stage: Stage) -> None:
+    await stage.router.aresponses(**LONG, input="The sea")
+
+
+@pytest.mark.parametrize("call", [long_chat, long_chat_in_a_thread, long_response], ids=lambda call: call.__name__)
+async def test_under_a_hard_budget_every_kind_of_answer_is_bounded(opened: Opener, call: Call) -> None:
+    budget = Budget(scope="global", limit="1", mode="hard")
+    stage = await opened(config=ApiKeyRouter(budgets=[budget], settings=Settings(default_max_output=20)))
+    await call(stage)
+    await stage.settled()
+    await stage.quiet()
+    (seen,) = stage.world.record.all()
+    assert seen.output_tokens == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, {"include_usage": True}),
+        ({"stream_options": {"include_obfuscation": False}}, {"include_usage": True, "include_obfuscation": False}),
+        ({"extra_body": {"stream_options": {"a": 1}, "b": 2}}, {"include_usage": True, "a": 1}),
+        ({"stream_options": {"include_usage": True}}, None),
+    ],
+)
+def test_the_wish_for_a_streams_usage_leaves_its_callers_own(
+    given: dict[str, Any], asked: dict[str, Any] | None
+) -> None:
+    kwargs, before = {**given}, copy.deepcopy(given)
+    ask_usage(kwargs)
+    assert kwargs.get("stream_options") == before.get("stream_options")
+    assert kwargs.get("extra_body", {}).get("stream_options") == asked
+    assert kwargs.get("extra_body", {}).get("b") == before.get("extra_body", {}).get("b")
+    assert given == before
+
+
+@pytest.mark.parametrize(
+    ("model", "asks"),
+    [("openai/gpt-4o-mini", True), ("groq/llama-3.1-8b-instant", True), ("anthropic/claude-haiku-4-5", False)],
+)
+async def test_only_who_tells_usage_on_demand_is_asked_for_it(model: str, asks: bool) -> None:
+    one = {"model_name": "chat", "litellm_params": {"model": model, "api_key": "sk-0123456789"}}
+    router = litellm.Router(model_list=[one])
+    strategy = ApiKeyRoutingStrategy.install(router)
+    kwargs: dict[str, Any] = {"stream": True, "metadata": {}}
+    await strategy.async_get_available_deployment("chat", messages=HELLO, request_kwargs=kwargs)
+    assert ("extra_body" in kwargs) is asks

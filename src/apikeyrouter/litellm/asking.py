@@ -44,8 +44,11 @@ def operation_of(messages: Any, given: Any, kwargs: Mapping[str, Any]) -> str:
     generic = kwargs.get("original_generic_function")
     if generic is not None:
         return _GENERIC.get(getattr(generic, "__name__", ""), "other")
+    if messages is None and given is not None:
+        # Both have an `input`; LiteLLM leaves it among the kwargs of what it calls generically, which is responses.
+        return "responses" if "input" in kwargs else "embeddings"
     if messages is None:
-        return "embeddings" if given is not None else "other"
+        return "other"
     if len(messages) == 1 and _is_placeholder(messages[0]):
         return "other"
     return "chat"
