@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -191,10 +190,9 @@ async def test_who_leaves_in_the_middle_is_settled(served: Served) -> None:
 
 async def test_no_room_is_a_429_with_the_time_to_come_back(served: Served) -> None:
     assert served.chat("tiny").status_code == 200
-    began = time.monotonic()
     refused = served.chat("tiny")
     assert refused.status_code == 429
-    assert time.monotonic() - began < 5
+    assert served.decision(refused)["waited_s"] == 0.0
     assert 31 <= int(refused.headers["retry-after"]) <= 60
     assert "requests/minute" in refused.json()["error"]["message"]
     await served.at_rest()

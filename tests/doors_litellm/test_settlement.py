@@ -7,7 +7,7 @@ from typing import Any
 
 import litellm
 import pytest
-from litellm_endings import Endings, failing, hang, overdue
+from litellm_endings import UNANSWERED, Endings, failing, hang, overdue
 from litellm_stage import HELLO, Opener, Stage, until
 
 from apikeyrouter.simulator import Fault
@@ -115,13 +115,13 @@ async def longer_than_the_context(stage: Stage) -> None:
 @ends("timeout")
 async def timed_out(stage: Stage) -> None:
     hang(stage)
-    await failing(stage.chat(timeout=0.3), litellm.Timeout)
+    await failing(stage.chat(timeout=UNANSWERED), litellm.Timeout)
 
 
 @ends("timeout", "timeout", num_retries=1)
 async def timed_out_twice(stage: Stage) -> None:
     hang(stage)
-    await failing(stage.chat(timeout=0.3), litellm.Timeout)
+    await failing(stage.chat(timeout=UNANSWERED), litellm.Timeout)
 
 
 @ends("network")

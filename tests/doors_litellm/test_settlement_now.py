@@ -7,7 +7,7 @@ from typing import Any
 
 import litellm
 import pytest
-from litellm_endings import EXACT, Endings, failing, hang
+from litellm_endings import EXACT, UNANSWERED, Endings, failing, hang
 from litellm_stage import HELLO, Opener, Stage, deployment
 
 from apikeyrouter import ApiKeyRouter
@@ -68,7 +68,7 @@ async def failed_then_retried_now(stage: Stage) -> None:
 @ends("timeout")
 async def timed_out_now(stage: Stage) -> None:
     hang(stage)
-    await failing(asyncio.to_thread(stage.chat_now, timeout=0.3), litellm.Timeout)
+    await failing(asyncio.to_thread(stage.chat_now, timeout=UNANSWERED), litellm.Timeout)
 
 
 @pytest.mark.parametrize("name", matrix.known)

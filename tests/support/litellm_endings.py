@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+import httpx
 from litellm_stage import Opener, Stage, deployment, until
 
 from apikeyrouter.simulator import Fault, World
@@ -19,6 +20,9 @@ from apikeyrouter.simulator import Fault, World
 Scenario = Callable[[Stage], Awaitable[None]]
 EXACT: dict[str, Any] = {"limits": [{"of": "requests", "amount": 500, "per": "minute", "window": "rolling"}]}
 """Nothing refills while a scenario plays, so that what is charged can be counted."""
+
+UNANSWERED = httpx.Timeout(30.0, read=0.3)
+"""Seconds without an answer after the whole call was sent, however long that took."""
 
 
 class Endings:
