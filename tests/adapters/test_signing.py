@@ -15,7 +15,7 @@ from apikeyrouter.core.failure import Failure, Kind
 from apikeyrouter.core.model import Usage
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.ports import Answer, Call
-from apikeyrouter.testing import HANG, AdapterSuite, PlainSecret, RawProvider, Refusal, chunked, response
+from apikeyrouter.testing import CUT, HANG, AdapterSuite, PlainSecret, RawProvider, Refusal, chunked, response
 from apikeyrouter.testing.raw import Received, Step
 
 NOW = 1_767_225_600.25
@@ -289,3 +289,45 @@ async def test_streams_travel_by_token_too() -> None:
     assert b"".join(chunk.raw for chunk in chunks) == b'data: {"a": 1}\n\nevent: bye\ndata: plain\ndata: text\n\n'
     assert provider.requests[0].header("authorization") == "Bearer token-1"
     assert provider.requests[0].header("accept") == "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("sold", "lifetime", "renewed_after"),
+    [
+        (b'{"access_token": "token-1", "expires_in": 100}', {}, 80.0),
+        (b'{"access_token": "token-1", "expires_in": "1000"}', {"lifetime": 50}, 940.0),
+        (b'{"access_token": "token-1"}', {"lifetime": 50}, 40.0),
+        (b'{"access_token": "token-1"}', {}, 240.0),
+    ],
+    ids=["as it says", "as it says in a text", "as the file says", "as nobody says"],
+)
+async def test_a_token_is_renewed_a_little_before_its_end(
+    sold: bytes, lifetime: dict[str, float], renewed_after: float
+) -> None:
+    async with RawProvider([response(b"{}")]) as provider, RawProvider([response(sold)]) as shop:
+        adapter, now = adapter_of(provider.base_url, {"oauth2": {"token_url": shop.base_url, **lifetime}}), [NOW]
+        adapter.clock = lambda: now[0]
+        for at, bought_so_far in ((0.0, 1), (renewed_after - 1.0, 1), (renewed_after + 1.0, 2)):
+            now[0] = NOW + at
+            assert (await adapter.send(call_of({}))).failure is None
+            assert len(shop.requests) == bought_so_far
+        await adapter.aclose()
+
+
+async def test_credentials_in_a_header_are_encoded_as_a_form_is() -> None:
+    """RFC 6749, section 2.3.1: so that a colon, or a letter beyond ASCII, is not taken for something else."""
+    failure, shop = await bought([response(SOLD)], key="client-1:a:b/c+d")
+    assert failure is None
+    assert shop.requests[0].header("authorization") == "Basic " + base64.b64encode(b"client-1:a%3Ab%2Fc%2Bd").decode()
+
+
+async def test_a_token_endpoint_that_hangs_up_costs_nothing() -> None:
+    failure, _ = await bought([CUT])
+    assert failure is not None
+    assert failure.kind is Kind.NETWORK
+
+
+async def test_a_key_that_is_named_in_the_signatures_header_only_is_two() -> None:
+    given = {"header": "Authorization", "sign": "{body}", "value": "HMAC {key_id}:{signature}"}
+    _, (sent,) = await signed(given, {"a": 1}, method="POST")
+    assert sent.header("authorization") == f"HMAC client-1:{proof('s3cret-s3cret', sent.body).hex()}"

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from stage import Opener, Stage, chat
+from stage import MODEL, Opener, Stage, chat
 
-from apikeyrouter import PolicyViolationError
+from apikeyrouter import PolicyViolationError, Request
+from apikeyrouter.core.bearing import pool_facts
 from apikeyrouter.events import ExhaustionNear
 from apikeyrouter.simulator import LimitSpec, Organisation, World, limits
 from apikeyrouter.testing import ManualClock
@@ -145,3 +146,33 @@ async def test_it_is_told_once_that_the_day_will_end_early(opened: Opener) -> No
     (event,) = told
     assert (event.pool, event.window) == ("org-a", "tokens/day")
     assert event.reset_at == pytest.approx(TEN_TO_MIDNIGHT + 600.0, abs=1.0)
+
+
+async def test_words_about_a_key_in_several_pools_are_of_the_fullest_and_of_the_first_to_end(
+    opened: Opener,
+) -> None:
+    clock = ManualClock(TEN_TO_MIDNIGHT)
+    world = World([Organisation(id="org", keys=("k1",))], clock=clock)
+    pools = {
+        name: {"limits": [{"of": "requests", "amount": amount, "per": "day", "window": "fixed"}], "shared_by": ["k1"]}
+        for name, amount in (("plenty", 9_000), ("first", 500), ("second", 560))
+    }
+    stage = await opened(world, clock=clock, pools=pools)
+    lease = None
+    for _ in range(400):
+        clock.advance(1.0)
+        lease = stage.router.acquire(Request(model=MODEL, input_tokens=1, max_output_tokens=1))
+        stage.router.settle(lease)
+    assert lease is not None
+    word = pool_facts(lease.candidate, clock.now())
+    first = next(pool for pool in lease.candidate.pools if pool.id == "first")
+    assert first.soonest is not None
+    assert first.soonest.p50 is not None
+    assert word["exhausts_in_h"] == pytest.approx((first.soonest.p50 - clock.now()) / 3600.0)
+    assert word["confidence"] == first.soonest.confidence
+    assert 0.0 < first.soonest.confidence < 1.0
+    assert word["risk"] == max(pool.risk for pool in lease.candidate.pools)
+    assert first.risk > 0.9
+    assert word["used"] == pytest.approx(400 / 500)
+    assert word["remaining"] == pytest.approx(100 / 500)
+    assert word["state"] == "critical"

@@ -81,6 +81,22 @@ async def test_one_token_serves_many_and_is_renewed_before_it_ends(opened: Opene
     assert stage.count() == 41
 
 
+async def test_while_no_new_token_is_sold_the_old_one_serves_and_is_asked_for_now_and_then(opened: Opener) -> None:
+    clock, door = ManualClock(), Door()
+    stage = await opened(World(ORGANISATIONS[:1], clock=clock), config=bought, clock=clock, app=door)
+    await geocode(stage)
+    clock.advance(LIFETIME_S - 20)
+    answers = door.gate.record.answers
+    answers += [json_answer(503, {"error": "temporarily_unavailable"})] * 9
+    for asked_so_far in (1, 1, 1):
+        await geocode(stage)
+        assert 9 - len(answers) == asked_so_far
+    clock.advance(6)
+    await geocode(stage)
+    assert 9 - len(answers) == 2
+    assert stage.count() == 5
+
+
 async def test_a_token_that_was_withdrawn_is_bought_anew_unseen(opened: Opener) -> None:
     door = Door()
     stage = await opened(ORGANISATIONS, config=bought, app=door)

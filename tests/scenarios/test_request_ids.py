@@ -8,8 +8,8 @@ import threading
 import pytest
 from stage import Opener, chat, until
 
-from apikeyrouter import InvalidRequestError, ProviderTimeoutError, Reply, ServiceUnavailableError
-from apikeyrouter.once import MOST_WEIGHT, Once, mark_of, weight_of
+from apikeyrouter import InvalidRequestError, ProviderTimeoutError, Reply, Request, ServiceUnavailableError
+from apikeyrouter.once import MOST_WEIGHT, Once, mark_for, mark_of, weight_of
 from apikeyrouter.simulator import Fault, Organisation, World, limits
 from apikeyrouter.testing import ManualClock
 
@@ -155,3 +155,21 @@ def test_marks_differ_where_requests_do() -> None:
     assert mark_of("chat", {"a": 1}) != mark_of("chat", {"a": 2})
     with pytest.raises(InvalidRequestError):
         mark_of({(1, 2): 3})
+
+
+def test_what_a_provider_is_told_is_one_request_only_where_it_is() -> None:
+    who: list[dict[str, str]] = [
+        {},
+        {"tenant": "acme"},
+        {"user": "ada"},
+        {"tenant": "ada"},
+        {"tenant": "a", "user": "b"},
+    ]
+    marks = [mark_for(Request(model="m", request_id="order-7", **one)) for one in who]
+    assert marks[0] == "order-7"
+    assert len(set(marks)) == len(who)
+    assert marks == [mark_for(Request(model="m", request_id="order-7", **one)) for one in who]
+    beyond = mark_for(Request(model="m", request_id="bestilling-\u00e5"))
+    assert beyond.isascii()  # a header carries nothing else
+    assert len(beyond) == len(mark_for(Request(model="m"))) == 32
+    assert mark_for(Request(model="m")) != mark_for(Request(model="m"))
