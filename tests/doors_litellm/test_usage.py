@@ -198,7 +198,13 @@ def test_the_wish_for_a_streams_usage_leaves_its_callers_own(
 
 @pytest.mark.parametrize(
     ("model", "asks"),
-    [("openai/gpt-4o-mini", True), ("groq/llama-3.1-8b-instant", True), ("anthropic/claude-haiku-4-5", False)],
+    [
+        ("openai/gpt-4o-mini", True),
+        ("groq/llama-3.1-8b-instant", True),
+        ("anthropic/claude-haiku-4-5", False),
+        ("cerebras/llama3.1-8b", False),  # of OpenAI's shape, without the option
+        ("bedrock_mantle/openai.gpt-oss-20b", False),  # with it, of another shape
+    ],
 )
 async def test_only_who_tells_usage_on_demand_is_asked_for_it(model: str, asks: bool) -> None:
     one = {"model_name": "chat", "litellm_params": {"model": model, "api_key": "sk-0123456789"}}

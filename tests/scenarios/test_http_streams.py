@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from stage import Config, Opener, Stage, geocoder, until
 
-from apikeyrouter import PartialStreamError, ProviderError, QuotaExhaustedError
+from apikeyrouter import ApiKeyRouter, PartialStreamError, ProviderError, QuotaExhaustedError, Request
 from apikeyrouter.reload import reload
 from apikeyrouter.simulator import Fault, Latency, Organisation, World, WorldSpec
 from apikeyrouter.streaming import RoutedStream
@@ -171,3 +171,39 @@ async def test_a_reload_moves_the_limits_of_an_operation(opened: Opener) -> None
     reload(stage.router, wider)
     clock.advance(10)
     await ask(stage, "search", 1)
+
+
+def several(send_rpm: int) -> Config:
+    """Two services sold by one account: what each limits, and what each request costs."""
+    find = {"path": "/find", "limits": {"rpm": 5}, "cost": {"per_request": "0.001"}}
+    route = {"path": "/route", "cost": {"per_request": "0.002"}}
+    limit = {"of": "requests", "amount": send_rpm, "per": "hour", "window": "rolling"}
+    send = {"method": "POST", "path": "/send", "limits": [limit], "cost": {"per_request": "0.003"}}
+    services = {"geo": {"find": find, "route": route}, "sms": {"send": send}}
+    return {
+        "providers": {
+            name: {"adapter": "http", "base_url": "http://127.0.0.1:9", "operations": operations}
+            for name, operations in services.items()
+        },
+        "pools": {"one": {"shared_by": ["g", "s"]}},
+        "keys": {
+            "g": {"provider": "geo", "secret": "material-of-key-1"},
+            "s": {"provider": "sms", "secret": "material-of-key-2"},
+        },
+    }
+
+
+async def test_every_operation_of_an_account_has_its_own_limit_and_price() -> None:
+    router = ApiKeyRouter.from_config(several(7), environ={}, log=False)
+    asked = {
+        name: router.preview(Request(model=name, operation=name, provider=provider)).cost
+        for name, provider in (("find", "geo"), ("route", "geo"), ("send", "sms"))
+    }
+    assert asked == {"find": 1_000_000, "route": 2_000_000, "send": 3_000_000}
+    assert windows(router) == {("requests/minute", 5), ("requests/hour", 7)}
+    reload(router, several(8))
+    assert windows(router) == {("requests/minute", 5), ("requests/hour", 8)}
+
+
+def windows(router: ApiKeyRouter) -> set[tuple[str, float]]:
+    return {(window.name, window.limit) for pool in router.quota("g") for window in pool.windows}
