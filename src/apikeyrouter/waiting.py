@@ -94,7 +94,7 @@ class WaitingRoom:
         waiter = Waiter(self.router, request, measure, attempts, deadline) if self.line.size else None
         if waiter is None or not self.line.has(waiter.group):
             try:
-                left = max(0.0, deadline - self.router.now())
+                left = None if request.sending_s is not None else max(0.0, deadline - self.router.now())
                 return self.router.acquire(request, measure=measure, attempts=attempts, timeout_s=left)
             except QuotaExhaustedError as error:
                 waiter = waiter or Waiter(self.router, request, measure, attempts, deadline)

@@ -115,8 +115,7 @@ class Asking:
             ask.cap(None if request.max_cost is None else nano(request.max_cost))
         if measure is not None:
             _weigh(ask, measure, limited=ask.capped or _limited(nodes, roster))
-        if self.lets_unpriced:
-            ask.lets_unpriced = True
+        ask.lets_unpriced = self.lets_unpriced
         if ask.objective.affinity:
             ask.home = self.homes.find(mark_of(request, measure))
         return roster, ask, lowered

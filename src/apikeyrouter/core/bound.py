@@ -27,8 +27,6 @@ AUDIO_CHARS: Final = 8
 UNSEEN: Final = 1 << 20
 """Tokens of what a body only refers to, where the model's context window is not known."""
 MOST_NODES: Final = 2_000_000
-MOST_PLAIN: Final = 100_000
-"""Messages above which the walk counts the parts, to refuse too many."""
 NUMBER: Final = 24
 SHORT: Final = 1_000
 """Characters that are an address rather than data."""
@@ -55,13 +53,12 @@ _DATA: Final = (
 """Where parts that are no text keep their data."""
 _PLAIN: Final = frozenset({"tools", "functions", "response_format", "tool_calls", "function_call", "arguments"})
 _INLINE: Final = frozenset({"inlineData", "inline_data"})
-_UNREAD: Final = frozenset(
+UNREAD: Final = frozenset(
     {"model", "metadata", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "user"}
     | {"max_output_tokens", "temperature", "top_p", "top_k", "seed", "store", "service_tier", "speed", "logprobs"}
     | {"presence_penalty", "frequency_penalty", "logit_bias", "timeout", "tool_choice", "parallel_tool_calls"}
 )
 """Fields of a body that are about the answer, or for books: no provider puts them before a model."""
-_UNREAD_AND_MESSAGES: Final = _UNREAD | {"messages"}
 _OWN_TOOLS: Final = frozenset({"", "function", "custom"})
 _LOCAL_TOOLS: Final = ("bash", "text_editor", "computer", "memory")
 """Described by the provider, carried out by the caller: they bring nothing in unseen."""
@@ -77,28 +74,9 @@ class Bound(NamedTuple):
 
 def most_of(body: Mapping[str, object]) -> Bound:
     """The bound of a body. Raises InvalidRequestError for one of more than two million parts."""
-    plain = _plain(body)
-    if plain is not None:
-        return Bound(plain, audio=False, unseen=False)
     walk = _Walk()
     walk.all_of(body)
     return Bound(walk.tokens, walk.audio, walk.unseen)
-
-
-def _plain(body: Mapping[str, object]) -> int | None:
-    """What the walk finds where messages are a role and a text each, in a fifth of its time: most bodies are so."""
-    messages = body.get("messages")
-    if type(messages) is not list or len(messages) > MOST_PLAIN or not body.keys() <= _UNREAD_AND_MESSAGES:
-        return None
-    tokens = MESSAGE
-    for message in messages:
-        if type(message) is not dict or len(message) != 2:
-            return None
-        role, text = message.get("role"), message.get("content")
-        if type(role) is not str or type(text) is not str:
-            return None
-        tokens += MESSAGE + 2 + _bytes(role) + _bytes(text)
-    return tokens
 
 
 class _Walk:
@@ -114,7 +92,7 @@ class _Walk:
         """What is text whatever it says of itself: a tool's description may not call itself an image."""
 
     def all_of(self, body: Mapping[str, object]) -> None:
-        self._table({name: value for name, value in body.items() if name not in _UNREAD})
+        self._table({name: value for name, value in body.items() if name not in UNREAD})
         while self.stack:
             node = self._next(self.stack)
             if isinstance(node, OBJECT):

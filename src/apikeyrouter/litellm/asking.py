@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import filterfalse
 from typing import Any, Final
 
 from apikeyrouter.core.measure import Measure, measure
@@ -39,6 +40,13 @@ class Caller:
     options: Mapping[str, Any]
 
 
+NOBODY: Final = Caller(None, None, NO_TAGS, _NONE)
+"""A call that nobody has authenticated and that says nothing of itself."""
+_AUTHENTICATED: Final = ("user_api_key_hash", "user_api_key", "user_api_key_user_id", "user_api_key_team_id")
+_TELLING: Final = frozenset({OPTIONS, "tags", *_AUTHENTICATED})
+"""What in a call's metadata tells whom it is for, or what it asks for."""
+
+
 def operation_of(messages: Any, given: Any, kwargs: Mapping[str, Any]) -> str:
     """What is asked for, as far as a routing strategy is told."""
     generic = kwargs.get("original_generic_function")
@@ -63,7 +71,7 @@ def measured(operation: str, messages: Any, given: Any, kwargs: Mapping[str, Any
     """The measure of the call's body, None where it has none that anybody understands; `cap` is the deployment's."""
     if operation == "other":
         return None
-    body = {name: value for name, value in kwargs.items() if name not in NOT_SENT}
+    body = {name: kwargs[name] for name in filterfalse(NOT_SENT.__contains__, kwargs)}
     if (extra := body.pop("extra_body", None)) and isinstance(extra, Mapping):
         body.update(extra)
     if messages is not None:
@@ -81,6 +89,8 @@ def measured(operation: str, messages: Any, given: Any, kwargs: Mapping[str, Any
 def caller_of(kwargs: Mapping[str, Any]) -> Caller:
     """Whom the call is for. Tags of LiteLLM are `name`, `name=value` or `name:value`."""
     metadata = kwargs.get(place_of(kwargs)) or _NONE
+    if _TELLING.isdisjoint(metadata) and "tags" not in kwargs and "user" not in kwargs:
+        return NOBODY
     options = metadata.get(OPTIONS)
     if options is None or not isinstance(options, Mapping):
         options = _NONE
@@ -96,12 +106,7 @@ def caller_of(kwargs: Mapping[str, Any]) -> Caller:
 
 
 def _is_authenticated(metadata: Mapping[str, Any]) -> bool:
-    return bool(
-        metadata.get("user_api_key_hash")
-        or metadata.get("user_api_key")
-        or metadata.get("user_api_key_user_id")
-        or metadata.get("user_api_key_team_id")
-    )
+    return any(map(metadata.get, _AUTHENTICATED))
 
 
 def _tags(metadata: Mapping[str, Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, str]:

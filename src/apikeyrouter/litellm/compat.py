@@ -163,8 +163,9 @@ def brings_credentials(kwargs: Mapping[str, Any]) -> bool:
 
 def for_the_filter(kwargs: Kwargs) -> Mapping[str, Any]:
     """What the filter will take out of the kwargs, for asking it again."""
-    found = kwargs.keys() & _FILTERED
-    return {name: kwargs[name] for name in found} if found else _NOTHING
+    if _FILTERED.isdisjoint(kwargs):
+        return _NOTHING
+    return {name: kwargs[name] for name in kwargs.keys() & _FILTERED}
 
 
 def timeout_in(params: Mapping[str, Any]) -> float | None:

@@ -69,7 +69,7 @@ class Crew:
 class Fleet:
     """The deployments of one LiteLLM Router as keys of an engine. Picks of several threads may ask at once.
 
-    `listed` is what LiteLLM has now, None where it cannot be asked.
+    `listed` is what LiteLLM has now, None where it cannot be asked; `now` the engine's time, in epoch seconds.
     """
 
     def __init__(self, router: ApiKeyRouter, listed: Callable[[], Iterable[Deployment] | None] = lambda: None) -> None:
@@ -79,12 +79,9 @@ class Fleet:
         self.enrolled: dict[str, Enrolled] = {}
         self.crews: dict[object, Crew] = {}
         self.version = 0
+        self.now = router.enrolment.router.now
         self._keys = router.enrolment.router.registry.keys
         self._lock = RLock()
-
-    def now(self) -> float:
-        """The engine's time, in epoch seconds."""
-        return self.router.enrolment.router.now()
 
     def crew(self, pool: Sequence[Deployment]) -> Crew:
         """The crew of a list that LiteLLM's filter left; the same list again costs a comparison of identities."""

@@ -23,10 +23,22 @@ class Pick:
 
     `heard`: LiteLLM gave the call's kwargs along, so its end will be told. Where it does not (embeddings without a loop
     in 1.100), the estimate is all that is ever known. `blocking`: asked by a thread without a loop of its own.
-    `wait` is in seconds; `began` when the call was first asked for, in the engine's time.
+    `wait` is in seconds, `until` where that ends; `began` when the call was first asked for, in the engine's time.
     """
 
-    __slots__ = ("asked", "began", "blocking", "crew", "heard", "kwargs", "measure", "request", "trace", "wait")
+    __slots__ = (
+        "asked",
+        "began",
+        "blocking",
+        "crew",
+        "heard",
+        "kwargs",
+        "measure",
+        "request",
+        "trace",
+        "until",
+        "wait",
+    )
 
     def __init__(
         self, asked: Asked, crew: Crew, request: Request, measure: Measure | None, kwargs: Kwargs, began: float
@@ -38,6 +50,7 @@ class Pick:
         self.kwargs = kwargs
         self.began = began
         self.wait = 0.0
+        self.until = began
         self.heard = True
         self.blocking = False
         self.trace = request.correlation_id or ""

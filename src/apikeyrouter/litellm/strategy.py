@@ -191,6 +191,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         pick = Pick(asked, crew, request, measure, kwargs, began)
         request.due = None if patience is None else began + due_in(patience)
         pick.wait = wait_of(caller.options, None if request.due is None else request.due - now, self.max_wait)
+        pick.until = now + pick.wait
         return pick
 
     def _now(self, pick: Pick) -> Lease:
@@ -209,11 +210,11 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
 
     async def _when_free(self, pick: Pick) -> Lease:
         """A lease as soon as there is room, among what LiteLLM has by then."""
-        until, room = self._fleet.now() + pick.wait, self.engine.dispatcher.rooms.here()
+        room, deadline = self.engine.dispatcher.rooms.here(), pick.until
         while True:
-            crew, left = pick.crew, max(SOON_S, until - self._fleet.now())
+            crew = pick.crew
             try:
-                found = room.ask(pick.request, pick.measure, None, self._fleet.now() + left)
+                found = room.ask(pick.request, pick.measure, None, deadline)
                 lease = found if isinstance(found, Lease) else await self._lookout.watch(room.wait(found), crew.version)
             except Moved:
                 pass
@@ -226,6 +227,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
                     return lease
                 self.engine.release(lease)
             pick.read(self._fleet.reread(await self._filtered(pick)))
+            deadline = max(pick.until, self._fleet.now() + SOON_S)
 
     async def _filtered(self, pick: Pick) -> list[Deployment]:
         """What LiteLLM's filter leaves now."""
