@@ -331,3 +331,21 @@ async def test_a_key_that_is_named_in_the_signatures_header_only_is_two() -> Non
     given = {"header": "Authorization", "sign": "{body}", "value": "HMAC {key_id}:{signature}"}
     _, (sent,) = await signed(given, {"a": 1}, method="POST")
     assert sent.header("authorization") == f"HMAC client-1:{proof('s3cret-s3cret', sent.body).hex()}"
+
+
+async def test_while_one_renews_the_others_go_on_with_the_old_token() -> None:
+    sold = b'{"access_token": "token-1", "expires_in": 100}'
+    async with RawProvider([response(b"{}")]) as provider, RawProvider([response(sold)]) as shop:
+        adapter, now = adapter_of(provider.base_url, {"oauth2": {"token_url": shop.base_url}}), [NOW]
+        adapter.clock = lambda: now[0]
+        assert (await adapter.send(call_of({}))).failure is None
+        now[0] += 90.0
+        shop.script = [HANG]
+        shop.arrived.clear()
+        renewing = asyncio.ensure_future(adapter.send(call_of({})))
+        await shop.arrived.wait()
+        assert (await adapter.send(call_of({}))).failure is None
+        assert not renewing.done()
+        assert len(shop.requests) == 2
+        renewing.cancel()
+        await adapter.aclose()
