@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +15,6 @@ from litellm_stage import HELLO, deployment, two_organisations
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.litellm.proxy import _PROXY_ApiKeyRouterInstalled, handler
 from apikeyrouter.litellm.shared import SHARED
-from apikeyrouter.litellm.workers import is_first
 from apikeyrouter.simulator import World, serve
 
 Server = Any
@@ -134,9 +132,3 @@ def test_the_path_that_config_yaml_names_is_one_instance() -> None:
 
     assert proxy.handler is handler
     assert "_PROXY_" in type(handler).__name__
-
-
-def test_a_second_worker_of_one_server_is_told_apart(tmp_path: Path) -> None:
-    assert is_first(4711, tmp_path)
-    assert not is_first(4711, tmp_path)
-    assert is_first(4712, tmp_path)

@@ -27,7 +27,7 @@ from apikeyrouter.litellm.picks import Pick
 from apikeyrouter.litellm.routes import mount
 from apikeyrouter.litellm.shared import SHARED
 from apikeyrouter.litellm.strategy import _PROXY_ApiKeyRoutingStrategy
-from apikeyrouter.litellm.workers import is_first
+from apikeyrouter.litellm.workers import warning
 
 EVERY_S: Final = 1.0
 _SERVER: Final = "litellm.proxy.proxy_server"
@@ -53,7 +53,8 @@ class _PROXY_ApiKeyRouterInstalled(_PROXY_ApiKeyRoutingStrategy):  # noqa: N801
             return
         if not self.started:
             self.start(SHARED.get(), SHARED.max_wait)
-            _tell_workers()
+            if (several := warning()) is not None:
+                _log.warning(several)
         if router is self._attached_to:
             compat.attach(router, self)
             return
@@ -122,14 +123,6 @@ class _PROXY_ApiKeyRouterInstalled(_PROXY_ApiKeyRoutingStrategy):  # noqa: N801
             "x-apikeyrouter-key": lease.key_id,
             "x-apikeyrouter-wait": f"{lease.decision.waited_s:.3f}",
         }
-
-
-def _tell_workers() -> None:
-    if not is_first():
-        _log.warning(
-            "Another worker of this Proxy routes by counters of its own: in memory, each worker may spend every limit "
-            "and budget once. Run one worker (--num_workers 1) until they share a store."
-        )
 
 
 handler = _PROXY_ApiKeyRouterInstalled()
