@@ -143,7 +143,7 @@ def _best(
             continue
         need = ask.need if not ask.costly else with_cost(ask.need, cost or 0)
         first = len(loads)
-        (scan if small else draw)(stratum, ask, need, cost, d, now, chance)
+        shuffled = (scan if small else draw)(stratum, ask, need, cost, d, now, chance)
         if len(loads) == first:
             continue
         load = min(loads[first:])
@@ -152,19 +152,23 @@ def _best(
             score += scale * (1.0 - exp(-CAPACITY_SCALE * load))
         if score > best_score:
             continue
-        candidate, weight = _lightest(d, first, load, chance)
+        candidate, weight = _lightest(d, first, load, chance, shuffled=shuffled)
         ties = ties + weight if score == best_score else weight
         if score < best_score or chance() * ties < weight:
             d.chosen, d.cost, best_score = candidate, cost, score
     return d.chosen is not None
 
 
-def _lightest(d: Decision, first: int, load: float, chance: Chance) -> tuple[Candidate, float]:
-    """One of those scanned from `first` on that have the least load, by weight, and the weight of them all."""
+def _lightest(d: Decision, first: int, load: float, chance: Chance, *, shuffled: bool) -> tuple[Candidate, float]:
+    """One of those scanned from `first` on that have the least load, by weight, and the weight of them all.
+
+    `shuffled` tells that they stand in a random order, and weigh the same.
+    """
     scanned, loads = d.scanned, d.loads
-    if loads.count(load) == 1:
-        only = scanned[loads.index(load)]
-        return only, only.key.weight
+    equals = loads[first:].count(load)
+    if equals == 1 or shuffled:
+        found = scanned[loads.index(load, first)]
+        return found, equals * found.key.weight
     best, weight = scanned[first], 0.0
     for candidate, its in zip(scanned[first:], loads[first:], strict=True):
         if its == load:

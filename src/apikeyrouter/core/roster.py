@@ -100,6 +100,11 @@ class Stand:
         self.stamp = 0
 
     @property
+    def plain(self) -> bool:
+        """Whether it is one key, under no budget of its own."""
+        return len(self.candidates) == 1 and not self.candidates[0].nodes
+
+    @property
     def roomy(self) -> bool:
         """Whether its pools have most of their room, as of their last look."""
         return all(map(_roomy, self.pools))

@@ -1,8 +1,9 @@
 """The candidates of a stratum that have room, with their loads: few are scanned whole, of many a few are drawn.
 
-The more are drawn the better the lightest of them is, and the dearer the decision: DRAW where room is scarce, and only
-EASY where those drawn have most of theirs, because between such keys the choice moves nothing. Who has no room is
-parked until then. What else stands against a candidate is `bar`'s, choosing is `pick`'s.
+The more are drawn the better the lightest of them is, and the dearer the decision: DRAW where room is scarce, but two
+where both have most of theirs. Two choices instead of one take away nearly all of the imbalance that eight do
+(Mitzenmacher 2001), and between such keys the choice moves nothing. Who has no room is parked until then. What else
+stands against a candidate is `bar`'s, choosing is `pick`'s.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from apikeyrouter.core.model import COST, Need
 from apikeyrouter.core.question import Ask
 from apikeyrouter.core.roster import ANY_SIZE, DRAW, Candidate, Stand, Stratum
 
-EASY: Final = 2
-"""Two choices instead of one take nearly all of the imbalance away that eight do (Mitzenmacher 2001)."""
 WINDOW_OF: Final = {"requests": 0, "tokens": 1, "input_tokens": 2, "output_tokens": 3, "cost": COST}
 
 Chance = Callable[[], float]
@@ -26,8 +25,11 @@ Chance = Callable[[], float]
 
 def scan(  # noqa: PLR0917  (one decision's context, passed flat because this loop is the hot path)
     stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, chance: Chance
-) -> None:
-    """Put everybody with room into the decision's `scanned`, and their loads into `loads`."""
+) -> bool:
+    """Put everybody with room into the decision's `scanned`, and their loads into `loads`.
+
+    Returns whether they stand there in a random order and weigh the same.
+    """
     scanned, loads = d.scanned, d.loads
     for candidate in stratum.candidates:
         if (ask.picky or candidate.nodes) and barred(candidate, ask, cost, d, now):
@@ -44,23 +46,39 @@ def scan(  # noqa: PLR0917  (one decision's context, passed flat because this lo
         else:
             scanned.append(candidate)
             loads.append(load)
+    return False
 
 
 def draw(  # noqa: PLR0917  (as scan)
     stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, chance: Chance
-) -> None:
+) -> bool:
     """The same for up to DRAW candidates at random, of as many stands as there are; who has no room is parked."""
-    stratum.wake(now)
-    live = stratum.live
-    if len(live) < DRAW:
+    if stratum.heap:
+        stratum.wake(now)
+    if len(stratum.live) < DRAW:
         stratum.wake_for(need)
-    scanned, loads = d.scanned, d.loads
-    first = len(loads)
+    elif _two(stratum, ask, need, d, now, chance):
+        return True
+    first = len(d.loads)
+    seen = _draw(stratum, ask, need, cost, d, now, chance)
+    while len(d.loads) == first and not _scan_live(stratum, ask, need, cost, d, now, seen):
+        if not stratum.wake_for(need):
+            d.parked += ((stratum, stratum.asleep, stratum.opens_at),)
+            break
+    return False
+
+
+def _draw(  # noqa: PLR0917  (as scan)
+    stratum: Stratum, ask: Ask, need: Need, cost: int | None, d: Decision, now: float, chance: Chance
+) -> set[Candidate]:
+    """Draw, and return who was looked at for what stands against them."""
+    live, scanned, loads = stratum.live, d.scanned, d.loads
+    most = len(loads) + DRAW
     seen: set[Candidate] = set()
     looked: set[Stand] = set()
-    tries, easy = 3 * DRAW, stratum.even
+    tries = 3 * DRAW
     each = DRAW // len(live) or 1 if live else 1
-    while live and len(loads) - first < DRAW and tries and len(looked) < len(live):
+    while live and len(loads) < most and tries and len(looked) < len(live):
         stand = live[int(chance() * len(live))]
         if stand in looked:
             tries -= 1
@@ -80,13 +98,25 @@ def draw(  # noqa: PLR0917  (as scan)
         looked.add(stand)
         scanned += able
         loads += [load] * len(able)
-        easy = easy and stand.roomy
-        if easy and len(loads) - first >= EASY:
-            return
-    while len(loads) == first and not _scan_live(stratum, ask, need, cost, d, now, seen):
-        if not stratum.wake_for(need):
-            d.parked += ((stratum, stratum.asleep, stratum.opens_at),)
-            return
+    return seen
+
+
+def _two(stratum: Stratum, ask: Ask, need: Need, d: Decision, now: float, chance: Chance) -> bool:
+    """Two at random, where both have most of their room and nothing stands against them; else nobody."""
+    if ask.picky or not stratum.even:
+        return False
+    live = stratum.live
+    size = len(live)
+    at = int(chance() * size)
+    one, other = live[at], live[(at + 1 + int(chance() * (size - 1))) % size]
+    if not (one.plain and other.plain):
+        return False
+    load, its = _load(one, need, now), _load(other, need, now)
+    if load < 0.0 or its < 0.0 or not (one.roomy and other.roomy):
+        return False
+    d.scanned += (one.candidates[0], other.candidates[0])
+    d.loads += (load, its)
+    return True
 
 
 def _scan_live(  # noqa: PLR0917  (as scan)
