@@ -240,7 +240,7 @@ def _weigh(ask: Ask, measure: Measure, *, limited: bool) -> None:
 
 def _limited(nodes: tuple[Node, ...], roster: Roster) -> bool:
     """Whether a hard budget applies, so that money is held for a true bound of the input and not for an estimate."""
-    return roster.hard_node is not None or any(n.hard for n in nodes)
+    return roster.hard_node is not None or (bool(nodes) and any(n.hard for n in nodes))
 
 
 def asked_for(d: Decision) -> Request:

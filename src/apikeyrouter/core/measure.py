@@ -98,7 +98,7 @@ def measure(operation: str, body: Mapping[str, object]) -> Measure:
         max_output_tokens=0 if operation == "embeddings" else _cap(operation, body, answers),
         features=frozenset(tally.features) if tally.features else NO_NAMES,
         wide=tally.wide,
-        prefix=tally.prefix if tally.chars >= PREFIX_CHARS else 0,
+        prefix=tally.prefix(),
         answers=answers,
         most=tally.most,
         unseen=tally.unseen,
@@ -109,10 +109,11 @@ def measure(operation: str, body: Mapping[str, object]) -> Measure:
 class _Tally:
     """Sums while a body is read."""
 
-    __slots__ = ("chars", "features", "fixed", "images", "most", "prefix", "unseen", "wide")
+    __slots__ = ("beginning", "chars", "features", "fixed", "images", "most", "unseen", "wide")
 
     def __init__(self) -> None:
-        self.chars = self.wide = self.fixed = self.images = self.prefix = self.most = 0
+        self.chars = self.wide = self.fixed = self.images = self.most = 0
+        self.beginning: list[str] = []
         self.unseen = False
         self.features: set[str] = set()
 
@@ -120,7 +121,7 @@ class _Tally:
         """Take in a text; its bytes."""
         size = len(text)
         if self.chars < PREFIX_CHARS:
-            self.prefix = hash((self.prefix, text[: PREFIX_CHARS - self.chars]))
+            self.beginning.append(text)
         self.chars += size
         if text.isascii():
             return size
@@ -128,6 +129,16 @@ class _Tally:
         extra = len(text.encode("utf-8", "surrogatepass")) - size
         self.wide += min(size, (extra + 1) // 2)
         return size + extra
+
+    def prefix(self) -> int:
+        """A mark of the first PREFIX_CHARS characters and how they are divided; 0 for a shorter body."""
+        if self.chars < PREFIX_CHARS:
+            return 0
+        mark, left = 0, PREFIX_CHARS
+        for text in self.beginning:
+            mark = hash((mark, text[:left]))
+            left -= len(text)
+        return mark
 
     def structure(self, value: object, where: str) -> None:
         """A JSON value by its printed length; nesting without end is refused."""

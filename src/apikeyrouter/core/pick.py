@@ -44,7 +44,7 @@ def choose(roster: Roster, ask: Ask, now: float, chance: Chance) -> Decision:
 def _strata(tier: tuple[Stratum, ...], ask: Ask, d: Decision, now: float) -> list[tuple[float, int | None, Stratum]]:
     """The strata that pass every condition that is equal for their keys, with static score and cost, best first."""
     costs = [_hold(tier[0], ask, now)] if len(tier) == 1 else [_hold(s, ask, now) for s in tier]
-    worst = max(filter(None, costs), default=0)
+    worst = costs[0] or 0 if len(costs) == 1 else max(c or 0 for c in costs)
     allowed = []
     for stratum, cost in zip(tier, costs, strict=True):
         refusal = _refusal(stratum, ask, cost, now)

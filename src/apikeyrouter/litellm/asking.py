@@ -131,20 +131,21 @@ def request_of(
     sending_s: float,
 ) -> Request:
     """The engine's request, still without its candidates."""
-    options = caller.options
-    return Request(
+    request = Request(
         model=model,
         operation=operation,
         tenant=caller.tenant,
         user=caller.user,
         tags=caller.tags,
-        priority=_whole(options.get("priority")),
-        max_cost=_dollars(options.get("max_cost")),
-        objective=options.get("objective"),
         correlation_id=_text(kwargs.get("litellm_trace_id")),
         request_id=_text(kwargs.get("litellm_call_id")),
         sending_s=sending_s,
     )
+    if options := caller.options:
+        request.priority = _whole(options.get("priority"))
+        request.max_cost = _dollars(options.get("max_cost"))
+        request.objective = options.get("objective")
+    return request
 
 
 def is_again(kwargs: Mapping[str, Any]) -> bool:

@@ -34,6 +34,9 @@ Deployment = dict[str, Any]
 Kwargs = dict[str, Any]
 LiteLLMRouter = Any
 _PLUGINS: Final = ("routing", "auto", "complexity", "adaptive", "quality")
+_PLUGIN_ATTRIBUTES: Final = (
+    "routing_plugins", "auto_routers", "complexity_routers", "adaptive_routers", "quality_routers"
+)  # fmt: skip
 Filter = Callable[[LiteLLMRouter, str, Kwargs, Any, Any, bool | None], Awaitable[Any]]
 
 
@@ -120,14 +123,7 @@ def has_pre_routing(router: LiteLLMRouter) -> bool:
     registry = getattr(router, "registry", None)
     if registry is not None:
         return any(map(registry().plugins, _PLUGINS))
-    own = router.__dict__
-    return bool(
-        own.get("routing_plugins")
-        or own.get("auto_routers")
-        or own.get("complexity_routers")
-        or own.get("adaptive_routers")
-        or own.get("quality_routers")
-    )
+    return any(map(router.__dict__.get, _PLUGIN_ATTRIBUTES))
 
 
 async def pre_routed(router: LiteLLMRouter, model: str, kwargs: Kwargs, messages: Any, given: Any) -> tuple[str, Any]:

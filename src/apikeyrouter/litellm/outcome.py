@@ -193,3 +193,8 @@ def _money(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return amount if amount is not None and amount.is_finite() and amount > 0 else None
+
+
+def reason(failure: Failure) -> str:
+    """A failure in a word or two, for the history of its key."""
+    return f"{failure.status or ''} {failure.code or failure.kind}".strip()

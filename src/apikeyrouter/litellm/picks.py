@@ -7,15 +7,22 @@ waited looks anew at what there is. What is done with it is strategy.py's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import choice
 from typing import Any
 
 from apikeyrouter.core.model import Request
 from apikeyrouter.core.tokens import Measure
-from apikeyrouter.litellm.compat import Kwargs
+from apikeyrouter.litellm.compat import Deployment, Kwargs
 from apikeyrouter.litellm.fleet import Crew
 
 Asked = tuple[str, Any, Any, bool | None, Mapping[str, Any]]
 """Model, messages, input, specific deployment and what else LiteLLM's filter is asked with."""
+
+
+def any_of(pool: Any) -> Deployment:
+    """One deployment of those that LiteLLM's filter left, for a call that no limit of ours applies to."""
+    chosen: Deployment = pool if isinstance(pool, dict) else choice(pool)
+    return chosen
 
 
 class Pick:

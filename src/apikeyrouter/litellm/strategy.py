@@ -8,7 +8,6 @@ and outcome.py, deployments are enrolled in fleet.py, LiteLLM's internals are na
 
 from __future__ import annotations
 
-import random
 import weakref
 from collections.abc import Mapping
 from typing import Any, Final
@@ -37,12 +36,14 @@ from apikeyrouter.litellm.outcome import (
     headers_of,
     logged_headers,
     logged_usage,
+    reason,
     usage_of,
 )
-from apikeyrouter.litellm.picks import Asked, Pick
+from apikeyrouter.litellm.picks import Asked, Pick, any_of
 from apikeyrouter.litellm.refusing import raised
 from apikeyrouter.litellm.shared import MOST_WAIT_S, Config, engine_of
 from apikeyrouter.litellm.tries import Tries
+from apikeyrouter.waiting import Waiter
 
 require()
 
@@ -137,12 +138,13 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         pool = await self._filter(router, name, kwargs, messages, input, specific_deployment)
         pick = self._pick(asked, pool, kwargs)
         if pick is None:
-            return _any_of(pool)
+            return any_of(pool)
         pick.heard = request_kwargs is not None
         try:
             lease = self._elsewhere(pick) if self._tries else None
             if lease is None:
-                lease = await self._when_free(pick) if pick.wait else self._now(pick)
+                found = self._ask(pick, pick.until) if pick.wait else self._now(pick)
+                lease = found if isinstance(found, Lease) else await self._when_free(pick, found)
         except RoutingError as error:
             raise self._refused(pick, error, model) from error
         return self._granted(pick, lease)
@@ -161,7 +163,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         pool = compat.healthy_now(self._router(), model, kwargs, messages, input, specific_deployment)
         pick = self._pick(asked, pool, kwargs)
         if pick is None:
-            return _any_of(pool)
+            return any_of(pool)
         pick.heard, pick.blocking = request_kwargs is not None, True
         try:
             lease = self._elsewhere(pick) or self._blocking(pick)
@@ -203,31 +205,53 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
                 if not self._fleet.moved(pick.crew):
                     raise
             else:
-                if pick.crew.members[lease.key_id][1].current:
+                if self._still(pick, lease) is not None:
                     return lease
-                self.engine.release(lease)
             pick.read(self._fleet.reread(pick.crew.pool))
 
-    async def _when_free(self, pick: Pick) -> Lease:
-        """A lease as soon as there is room, among what LiteLLM has by then."""
-        room, deadline = self.engine.dispatcher.rooms.here(), pick.until
+    def _ask(self, pick: Pick, deadline: float) -> Lease | Waiter | None:
+        """A lease at once, or who waits for one; None where LiteLLM's list was changed since it was read."""
+        try:
+            found = self.engine.dispatcher.rooms.here().ask(pick.request, pick.measure, None, deadline)
+        except RoutingError:
+            if not self._fleet.moved(pick.crew):
+                raise
+            return None
+        return self._still(pick, found) if isinstance(found, Lease) else found
+
+    def _still(self, pick: Pick, lease: Lease) -> Lease | None:
+        """The lease, given back where the deployment it is for was changed in place."""
+        if pick.crew.members[lease.key_id][1].current:
+            return lease
+        self.engine.release(lease)
+        return None
+
+    async def _when_free(self, pick: Pick, found: Waiter | None = None) -> Lease:
+        """A lease as soon as there is room, among what LiteLLM has by then; `found` is who waits already."""
         while True:
-            crew = pick.crew
-            try:
-                found = room.ask(pick.request, pick.measure, None, deadline)
-                lease = found if isinstance(found, Lease) else await self._lookout.watch(room.wait(found), crew.version)
-            except Moved:
-                pass
-            except RoutingError:
-                if not self._fleet.moved(crew):
-                    raise
-            else:
-                moved = lease.decision.waited_s and crew.version != self._fleet.look()
-                if not moved and crew.members[lease.key_id][1].current:
-                    return lease
-                self.engine.release(lease)
+            lease = None if found is None else await self._waited(pick, found)
+            if lease is not None:
+                return lease
             pick.read(self._fleet.reread(await self._filtered(pick)))
-            deadline = max(pick.until, self._fleet.now() + SOON_S)
+            asked = self._ask(pick, max(pick.until, self._fleet.now() + SOON_S))
+            if isinstance(asked, Lease):
+                return asked
+            found = asked
+
+    async def _waited(self, pick: Pick, waiter: Waiter) -> Lease | None:
+        crew, room = pick.crew, self.engine.dispatcher.rooms.here()
+        try:
+            lease = await self._lookout.watch(room.wait(waiter), crew.version)
+        except Moved:
+            return None
+        except RoutingError:
+            if not self._fleet.moved(crew):
+                raise
+            return None
+        if crew.version == self._fleet.look():
+            return self._still(pick, lease)
+        self.engine.release(lease)
+        return None
 
     async def _filtered(self, pick: Pick) -> list[Deployment]:
         """What LiteLLM's filter leaves now."""
@@ -261,11 +285,10 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         except RoutingError:
             pick.request.among = pick.crew.among
             return None
-        if pick.crew.members[lease.key_id][1].current:
-            return lease
-        self.engine.release(lease)
-        pick.read(self._fleet.reread(pick.crew.pool))
-        return None
+        if self._still(pick, lease) is None:
+            pick.read(self._fleet.reread(pick.crew.pool))
+            return None
+        return lease
 
     def _refused(self, pick: Pick, error: RoutingError, model: str) -> Exception:
         """LiteLLM's error; a fallback waits only for what is left of the time."""
@@ -366,19 +389,10 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         lease = attempt.lease
         self._tries.note(attempt.trace, lease.at - lease.decision.waited_s, lease.key_id)
         if failure.kind is Kind.UNAUTHENTICATED:
-            self._fleet.refused(attempt.lease.key_id, _reason(failure))
+            self._fleet.refused(attempt.lease.key_id, reason(failure))
 
     def __repr__(self) -> str:
         return f"<ApiKeyRoutingStrategy {self.engine!r}>"
 
 
 ApiKeyRoutingStrategy = _PROXY_ApiKeyRoutingStrategy
-
-
-def _any_of(pool: Any) -> Deployment:
-    chosen: Deployment = pool if isinstance(pool, dict) else random.choice(pool)
-    return chosen
-
-
-def _reason(failure: Failure) -> str:
-    return f"{failure.status or ''} {failure.code or failure.kind}".strip()
