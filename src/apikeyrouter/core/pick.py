@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import exp
 from operator import itemgetter
+from typing import Final
 
 from apikeyrouter.core import decision as why
 from apikeyrouter.core.bar import forbidden, preference, untagged
@@ -21,6 +22,8 @@ from apikeyrouter.core.roster import Candidate, Roster, Stratum
 from apikeyrouter.core.scan import Chance, draw, scan
 from apikeyrouter.core.score import CAPACITY_SCALE, TIE_BREAK, Constraints
 from apikeyrouter.core.terms import static_term
+
+WORST: Final = float("inf")
 
 __all__ = ["Ask", "Chance", "choose", "with_cost"]
 
@@ -137,40 +140,40 @@ def _best(
     objective = ask.objective
     if objective.keyed or objective.order or (ask.verdict.prefers and ask.verdict.per_key):
         return _best_of_each(strata, ask, d, now, chance, small=small)
-    best_score, ties, scale, loads = float("inf"), 0.0, objective.capacity, d.loads
+    best_score, ties, scale = WORST, 0.0, objective.capacity
     for static, cost, stratum in strata:
         if static > best_score and not small:
             continue
         need = ask.need if not ask.costly else with_cost(ask.need, cost or 0)
-        first = len(loads)
+        first = len(d.loads)
         shuffled = (scan if small else draw)(stratum, ask, need, cost, d, now, chance)
-        if len(loads) == first:
+        loads = d.loads[first:] if first else d.loads
+        if not loads:
             continue
-        load = min(loads[first:])
-        score = static + TIE_BREAK * load
-        if scale:
-            score += scale * (1.0 - exp(-CAPACITY_SCALE * load))
+        load = min(loads)
+        candidate, weight = _lightest(d.scanned[first:] if first else d.scanned, loads, load, chance, shuffled=shuffled)
+        score = static + TIE_BREAK * load + (scale * (1.0 - exp(-CAPACITY_SCALE * load)) if scale else 0.0)
         if score > best_score:
             continue
-        candidate, weight = _lightest(d, first, load, chance, shuffled=shuffled)
         ties = ties + weight if score == best_score else weight
         if score < best_score or chance() * ties < weight:
             d.chosen, d.cost, best_score = candidate, cost, score
     return d.chosen is not None
 
 
-def _lightest(d: Decision, first: int, load: float, chance: Chance, *, shuffled: bool) -> tuple[Candidate, float]:
-    """One of those scanned from `first` on that have the least load, by weight, and the weight of them all.
+def _lightest(
+    scanned: list[Candidate], loads: list[float], load: float, chance: Chance, *, shuffled: bool
+) -> tuple[Candidate, float]:
+    """One of those with the least load, by weight, and the weight of them all.
 
     `shuffled` tells that they stand in a random order, and weigh the same.
     """
-    scanned, loads = d.scanned, d.loads
-    equals = loads[first:].count(load)
+    equals = loads.count(load)
+    best = scanned[loads.index(load)]
     if equals == 1 or shuffled:
-        found = scanned[loads.index(load, first)]
-        return found, equals * found.key.weight
-    best, weight = scanned[first], 0.0
-    for candidate, its in zip(scanned[first:], loads[first:], strict=True):
+        return best, equals * best.key.weight
+    weight = 0.0
+    for candidate, its in zip(scanned, loads, strict=True):
         if its == load:
             # Equals share by weight: reservoir sampling, one draw for each tie.
             own = candidate.key.weight
@@ -184,7 +187,7 @@ def _best_of_each(
     strata: list[tuple[float, int | None, Stratum]], ask: Ask, d: Decision, now: float, chance: Chance, *, small: bool
 ) -> bool:
     """The same where a term, a rank or a policy's preference tells keys of a stratum apart: each has its own score."""
-    objective, best_score, ties = ask.objective, float("inf"), 0.0
+    objective, best_score, ties = ask.objective, WORST, 0.0
     d.scores = scores = []
     preferring = ask.verdict.prefers and ask.verdict.per_key
     prunes = not (small or preferring or objective.order)
