@@ -9,6 +9,7 @@ import grounds
 import pytest
 
 from apikeyrouter import ApiKeyRouter, QuotaExhaustedError
+from apikeyrouter.core.roster import DRAW
 
 SIZES = [3, 12, 100, 1_000, 10_000]
 ROUNDS = {"rounds": 3_000, "warmup_rounds": 200}
@@ -45,6 +46,20 @@ def bench_acquire_and_settle(benchmark: Any, keys: int) -> None:
     benchmark.pedantic(grounds.settle_one, (free,), **ROUNDS)
     assert sum(key.usage_count for key in free.list_keys()) - before == 3_200
     assert free.get_state_summary().open_leases == 0
+
+
+@pytest.mark.benchmark(group="acquire and settle")
+@pytest.mark.parametrize("keys", [100, 1_000])
+def bench_acquire_and_settle_where_room_is_scarce(benchmark: Any, keys: int) -> None:
+    """Half of every window is used, so that eight keys are drawn and not two."""
+    scarce = router("scarce", keys)
+    for pool in scarce.enrolment.router.registry.pools.values():
+        for window in pool.windows:
+            window.level = window.full / 2
+    benchmark.pedantic(grounds.settle_one, (scarce,), **ROUNDS)
+    lease = scarce.acquire(grounds.REQUEST)
+    assert len(lease.decision.scanned) == DRAW
+    scarce.release(lease)
 
 
 @pytest.mark.benchmark(group="acquire and settle")

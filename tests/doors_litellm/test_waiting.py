@@ -147,9 +147,27 @@ async def test_without_a_loop_nobody_waits_longer_than_the_calls_timeout(
 
 @pytest.mark.parametrize("limit", [{"timeout": 0.7}, {"stream_timeout": 0.7}, {"timeout": httpx.Timeout(0.7)}])
 async def test_a_stream_waits_no_longer_than_its_caller_would(opened: Opener, limit: dict[str, Any]) -> None:
-    stage = await narrow(opened, config=ApiKeyRouter(clock=ManualClock()))
+    stage = await narrow(opened, config=ApiKeyRouter(clock=ManualClock()), max_wait=600.0)
     with pytest.raises(litellm.RateLimitError):
         await at_once_or_never(stage.chat(stream=True, **limit))
+
+
+@pytest.mark.parametrize("where", ["the deployment", "the Router", "the Router, for every attempt"])
+async def test_a_stream_waits_no_longer_than_its_deployment_or_router_would(opened: Opener, where: str) -> None:
+    params = {"stream_timeout": 0.7} if where == "the deployment" else {}
+    options = {} if where == "the deployment" else {"stream_timeout": 0.7}
+    stage = await opened(
+        models=lambda world, url: [deployment(world, url, "a1", rpm=1, params=params)],
+        config=ApiKeyRouter(clock=ManualClock()),
+        max_wait=600.0,
+        **(options if where == "the Router" else {}),
+    )
+    if where == "the Router, for every attempt":
+        stage.router.request_timeout = 0.7
+        stage.strategy.attach(stage.router)
+    await stage.chat()
+    with pytest.raises(litellm.RateLimitError):
+        await at_once_or_never(stage.chat(stream=True))
 
 
 async def test_a_thread_is_refused_at_once_where_waiting_does_not_help(opened: Opener) -> None:

@@ -178,7 +178,12 @@ def first_byte_in(params: Mapping[str, Any]) -> float | None:
 
 def timeout_for_all(router: LiteLLMRouter) -> float | None:
     """Seconds one call may take where neither it nor its deployment says so."""
-    return _seconds(getattr(router, "timeout", None))
+    return _seconds(getattr(router, "request_timeout", None)) or _seconds(getattr(router, "timeout", None))
+
+
+def first_byte_for_all(router: LiteLLMRouter) -> float | None:
+    """Seconds a stream may take to begin where neither it nor its deployment says so."""
+    return _seconds(getattr(router, "stream_timeout", None)) or _seconds(getattr(router, "request_timeout", None))
 
 
 def _seconds(value: object) -> float | None:

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Final
+from typing import Any, Final
 
 from apikeyrouter.core.key import Trigger
 from apikeyrouter.core.model import Among
 from apikeyrouter.core.window import Limit
 from apikeyrouter.errors import InvalidConfigurationError
 from apikeyrouter.facade import ApiKeyRouter
-from apikeyrouter.litellm.compat import Deployment, provider_of, streams_usage, timeout_in
+from apikeyrouter.litellm.compat import Deployment, first_byte_in, provider_of, streams_usage, timeout_in
 from apikeyrouter.litellm.joining import Joining, Member, credential
 from apikeyrouter.litellm.pricing import price_in
 from apikeyrouter.litellm.settings import NOTHING, DeploymentSettings, read_settings
@@ -64,6 +64,7 @@ class Crew:
     version: int
     max_output: int | None = None
     timeout: float | None = None
+    first_byte: float | None = None
 
 
 class Fleet:
@@ -107,8 +108,15 @@ class Fleet:
         members = {member.key: (member, one) for one in found for member in one.members}
         caps = [one.max_output for one in found if one.max_output]
         among = frozenset((member.key, member.model) for member, _ in members.values())
-        times = [seconds for each in pool if (seconds := timeout_in(each["litellm_params"])) is not None]
-        return Crew([*pool], among, members, self.version, max(caps, default=None), max(times, default=None))
+        return Crew(
+            [*pool],
+            among,
+            members,
+            self.version,
+            max_output=max(caps, default=None),
+            timeout=_longest(timeout_in, pool),
+            first_byte=_longest(first_byte_in, pool),
+        )
 
     def look(self) -> int:
         """The version, after a look at LiteLLM's list."""
@@ -201,6 +209,12 @@ def _read(name: str, raw: object) -> DeploymentSettings:
     if raw is not None and not isinstance(raw, Mapping):
         raise InvalidConfigurationError(f"{where} is a {type(raw).__name__}; write a mapping such as {{rpm: 500}}.")
     return read_settings(raw or {}, where)
+
+
+def _longest(seconds_in: Callable[[Mapping[str, Any]], float | None], pool: Sequence[Deployment]) -> float | None:
+    """The most that any deployment which says so allows."""
+    found = [seconds for each in pool if (seconds := seconds_in(each["litellm_params"])) is not None]
+    return max(found, default=None)
 
 
 def _cap(params: Mapping[str, object]) -> int | None:

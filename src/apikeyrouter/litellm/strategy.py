@@ -74,6 +74,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         self.apikeyrouter_instance = uuid4().hex  # LiteLLM keeps one callback of each class and public attributes
         self._router: Any = None
         self._timeout: float | None = None
+        self._first_byte: float | None = None
         self._tries = Tries()
         self.started = False
         if engine is not None:
@@ -102,7 +103,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
     def attach(self, router: LiteLLMRouter, *, check: bool = False) -> None:
         """Become a Router's strategy; again after LiteLLM has switched strategies or replaced its Router."""
         self._router = weakref.ref(router)
-        self._timeout = compat.timeout_for_all(router)
+        self._timeout, self._first_byte = compat.timeout_for_all(router), compat.first_byte_for_all(router)
         self._filter = compat.filter_of(router)
         if check:
             self._fleet.check(compat.deployments(router))
@@ -183,7 +184,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         patience = timeout = compat.timeout_in(kwargs) or crew.timeout or self._timeout
         lasts = DEFAULT_CALL_S if timeout is None else timeout
         if kwargs.get("stream"):
-            patience = compat.first_byte_in(kwargs) or timeout
+            patience = compat.first_byte_in(kwargs) or crew.first_byte or self._first_byte or timeout
             lasts = max(lasts, DEFAULT_CALL_S)
         request = request_of(model, operation, caller, kwargs, lasts)
         request.among = crew.among

@@ -17,7 +17,7 @@ from apikeyrouter.simulator.faults import Fault
 from apikeyrouter.simulator.record import Seen
 from apikeyrouter.simulator.spec import Model
 from apikeyrouter.simulator.state import KeyState, Quota, Reading, Refusal
-from apikeyrouter.simulator.wire import Answer, HeaderList, Receive, Request, Scope, Send, header_list
+from apikeyrouter.simulator.wire import Answer, HeaderList, Message, Receive, Request, Scope, Send, header_list
 from apikeyrouter.simulator.world import Stamp, World
 
 __all__ = ["DROP", "ConnectionDroppedError", "Turn", "send_answer"]
@@ -41,13 +41,14 @@ class Turn:
 
     __slots__ = (
         "_dialect",
+        "_key",
+        "_line",
         "_organisation",
         "_quota",
         "_readings",
         "_receive",
         "_request",
         "_scope",
-        "_send",
         "_stamp",
         "_world",
         "seen",
@@ -61,7 +62,8 @@ class Turn:
         self._request = request
         self._scope = scope
         self._receive = receive
-        self._send = send
+        self._line = send
+        self._key: KeyState | None = None
         self._stamp: Stamp = world.stamp()
         self._readings: tuple[Reading, ...] = ()
         self.seen = Seen(at=0, key="-", organisation="-", model="-", operation="-")
@@ -77,12 +79,24 @@ class Turn:
         self.seen.key, self.seen.organisation = key.id, key.organisation.id
         self._organisation = key.organisation
         self._world.enter(key)
+        self._key = key
         try:
             await self._serve(key)
         finally:
+            self._over()
+
+    def _over(self) -> None:
+        """Put the request on record: before its last byte, so that whoever has read the answer finds it there."""
+        key, self._key = self._key, None
+        if key is not None:
             self.seen.at = self.seen.at or self._world.now_ns()
             self.seen.took_s = self._world.clock.now() - self._stamp.arrived
             self._world.leave(key, self.seen)
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._over()
+        await self._line(message)
 
     async def _serve(self, key: KeyState) -> None:
         if key.status != "alive":
@@ -203,11 +217,12 @@ class Turn:
     async def _send_pieces(
         self, call: Call, fault: Fault | None, per_token_s: float, gone: asyncio.Future[None] | None
     ) -> None:
-        pieces = self._dialect.pieces(call, self._stamp, self._world.spec.chunk_tokens)
+        pieces = list(self._dialect.pieces(call, self._stamp, self._world.spec.chunk_tokens))
         if not per_token_s and fault is None:  # nothing to wait for: one write instead of hundreds
             self._produced(call, call.output_tokens * call.answers)
             await self._send({"type": "http.response.body", "body": b"".join(piece.data for piece in pieces)})
             return
+        last = len(pieces) - 1
         for number, piece in enumerate(pieces):
             if fault is not None and number == fault.after and fault.kind in _MID_STREAM:
                 await self._break(fault, piece.data)
@@ -218,6 +233,8 @@ class Turn:
                 self.seen.left = True
                 return
             self._produced(call, piece.tokens)
+            if number == last:
+                self._over()
             await self._part(piece.data)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
