@@ -208,7 +208,7 @@ class Asking:
         """What to hold of each dimension."""
         tokens = request.input_tokens
         if tokens is None:
-            tokens = 0 if measure is None else self.tokens.estimate(request.model, measure, request.operation)[1]
+            tokens = 0 if measure is None else self.tokens.hold(request.model, measure, request.operation)
         most = request.max_output_tokens
         if most is None and measure is not None:
             most = measure.max_output_tokens

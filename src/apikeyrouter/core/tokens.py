@@ -64,12 +64,13 @@ class Accuracy:
 class _Input:
     """Factor from weight to tokens, and the safety factor on top."""
 
-    __slots__ = ("bias", "covered", "error", "n", "safety", "tokens", "weight")
+    __slots__ = ("bias", "covered", "error", "margin", "n", "safety", "tokens", "weight")
 
     def __init__(self) -> None:
         self.n = 0
         self.tokens = self.weight = 0.0
         self.safety = COLD_SAFETY
+        self.margin = exp(COLD_SAFETY)
         self.error, self.bias, self.covered = 0.3, 0.0, 1.0
 
     def expected(self, weight: float, fixed: int) -> float:
@@ -77,13 +78,14 @@ class _Input:
 
     def learn(self, weight: float, fixed: int, used: int, *, only_text: bool) -> None:
         expected = self.expected(weight, fixed)
-        missed = used > expected * exp(self.safety)
+        missed = used > expected * self.margin
         self.n += 1
         step = max(1 - MEMORY, 1 / self.n)
         self.error += step * (abs(used - expected) / used - self.error)
         self.bias += step * ((expected - used) / used - self.bias)
         self.covered += step * ((not missed) - self.covered)
         self.safety = min(MAX_SAFETY, max(0.0, self.safety + SAFETY_STEP * (missed - 0.1)))
+        self.margin = exp(self.safety)
         text = used - fixed
         if only_text and weight > 0 and text > 0:
             self.tokens = self.tokens * MEMORY + text
@@ -128,10 +130,14 @@ class TokenModel:
         weight = _weight(measure)
         known = _best(self._inputs, model, route) or _COLD_INPUT
         expected = known.expected(weight, measure.fixed)
-        held = expected * exp(known.safety)
         certainty = known.n / (known.n + 4.0)
         confidence = certainty * max(0.0, 1.0 - known.error) + (1.0 - certainty) * 0.3
-        return int(expected + 0.5), int(held) + 1, confidence
+        return int(expected + 0.5), self.hold(model, measure, route), confidence
+
+    def hold(self, model: str, measure: Measure, route: str = "") -> int:
+        """Of an estimate only what to hold: the decision needs no more."""
+        known = _best(self._inputs, model, route) or _COLD_INPUT
+        return int(known.expected(_weight(measure), measure.fixed) * known.margin) + 1
 
     def output(self, model: str, route: str, cap: int | None) -> tuple[int, int, int, float]:
         """Mean, 90th and 99th percentile of output tokens and their variance; `cap` bounds the three."""
