@@ -66,4 +66,5 @@ async def test_a_credential_changed_in_place_is_another_key(opened: Opener) -> N
         await stage.chat()
     stage.router.model_list[0]["litellm_params"]["api_key"] = stage.world.secret("b1")
     await stage.chat()
+    await stage.quiet()
     assert len(stage.world.record.all(key="b1")) == 1

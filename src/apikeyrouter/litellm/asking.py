@@ -7,15 +7,16 @@ authenticated may say in its metadata who it is for, because clients of a Proxy 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import filterfalse
 from typing import Any, Final
 
-from apikeyrouter.core.measure import Measure, measure
+from apikeyrouter.core.measure import CAPS, Measure, measure
 from apikeyrouter.core.model import NO_TAGS, Request
 from apikeyrouter.errors import InvalidRequestError
-from apikeyrouter.litellm.compat import NOT_SENT
+from apikeyrouter.litellm.compat import NOT_SENT, picks_for_chat
 from apikeyrouter.litellm.marks import place_of
 
 OPTIONS: Final = "apikeyrouter"
@@ -25,9 +26,12 @@ IN_TIME: Final = 0.1
 _PLACEHOLDERS: Final = frozenset(
     {"prompt", "default text", "vector-store-api-fake-text", "files-api-fake-text", "batch-api-fake-text"}
 )
-"""What LiteLLM puts as the only message of calls that have none: images, speech, files, batches."""
+"""What LiteLLM puts as the only message of calls that have none: images, speech, files, batches. Users say it, too."""
 _GENERIC: Final = {"aresponses": "responses", "responses": "responses", "anthropic_messages": "messages"}
 _NONE: Final[Mapping[str, Any]] = {}
+_BOUNDS: Final = frozenset({"max_tokens", "max_completion_tokens"})
+_CAPS: Final[frozenset[str]] = frozenset().union(*CAPS.values())
+_COUNTS: Final = _CAPS | {"n", "best_of"}
 
 
 @dataclass(slots=True)
@@ -57,7 +61,7 @@ def operation_of(messages: Any, given: Any, kwargs: Mapping[str, Any]) -> str:
         return "responses" if "input" in kwargs else "embeddings"
     if messages is None:
         return "other"
-    if len(messages) == 1 and _is_placeholder(messages[0]):
+    if "messages" not in kwargs and len(messages) == 1 and _is_placeholder(messages[0]) and not picks_for_chat():
         return "other"
     return "chat"
 
@@ -72,18 +76,42 @@ def measured(operation: str, messages: Any, given: Any, kwargs: Mapping[str, Any
     if operation == "other":
         return None
     body = {name: kwargs[name] for name in filterfalse(NOT_SENT.__contains__, kwargs)}
-    if (extra := body.pop("extra_body", None)) and isinstance(extra, Mapping):
-        body.update(extra)
+    extra = body.pop("extra_body", None)
     if messages is not None:
         body["messages"] = messages
     if given is not None:
         body["input"] = given
-    if cap is not None and not (body.get("max_tokens") or body.get("max_completion_tokens")):
+    if extra and isinstance(extra, Mapping):
+        body.update(extra)  # last, as LiteLLM does
+    if cap is not None and _BOUNDS.isdisjoint(body):
         body["max_tokens"] = cap
+    dropped = kwargs.get("additional_drop_params")
+    if isinstance(dropped, list):
+        body = {name: value for name, value in body.items() if name not in _CAPS or name not in dropped}
     try:
         return measure(operation, body)
     except InvalidRequestError:
+        return _measured_as_mended(operation, body)
+
+
+def _measured_as_mended(operation: str, body: Mapping[str, Any]) -> Measure | None:
+    """The same after what LiteLLM and some providers put right: roles left out, numbers that are no whole ones."""
+    mended = {name: value for name, value in body.items() if name not in _COUNTS}
+    mended.update((name, number) for name in _COUNTS & body.keys() if (number := _positive(body[name])))
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        mended["messages"] = [{"role": "user", **each} if isinstance(each, dict) else each for each in messages]
+    try:
+        return measure(operation, mended)
+    except InvalidRequestError:
         return None
+
+
+def _positive(value: object) -> int | None:
+    with suppress(TypeError, ValueError, OverflowError):
+        number = int(float(value))  # type: ignore[arg-type]  # what is no number is suppressed
+        return number if number > 0 else None
+    return None
 
 
 def caller_of(kwargs: Mapping[str, Any]) -> Caller:
@@ -167,7 +195,7 @@ def wait_of(options: Mapping[str, Any], left: float | None, most: float) -> floa
     """Seconds the call may wait for room: what it says itself, never longer than what is `left` of its time or the
     door's bound."""
     asked = options.get("max_wait") if options else None
-    own = float(asked) if isinstance(asked, int | float) and asked >= 0 else most
+    own = float(min(asked, most)) if isinstance(asked, int | float) and asked >= 0 else most
     return min(own, most) if left is None else max(0.0, min(own, most, left))
 
 
@@ -184,4 +212,4 @@ def _dollars(value: object) -> Decimal | None:
         found = None if value is None else Decimal(str(value))
     except InvalidOperation:
         return None
-    return found if found is not None and found >= 0 else None
+    return found if found is not None and found.is_finite() and found >= 0 else None

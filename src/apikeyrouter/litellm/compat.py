@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from inspect import currentframe
 from typing import Any, Final
 
 from apikeyrouter.litellm.guard import require
@@ -29,6 +30,10 @@ NOT_SENT: Final = frozenset(getattr(litellm.types.utils, "all_litellm_params", (
 """Names in a call's kwargs that LiteLLM keeps to itself; everything else goes to the provider."""
 _FILTERED: Final = frozenset({"_target_order", "_excluded_deployment_ids", "_retry_skipped_deployment_ids"})
 """What LiteLLM's filter takes out of a call's kwargs when it has looked at it."""
+_CHATS: Final = frozenset(
+    f"{prefix}{name}" for prefix in ("", "a", "_", "_a") for name in ("completion", "text_completion")
+)
+_MOST_FRAMES: Final = 12
 _NOTHING: Final[Mapping[str, Any]] = {}
 Deployment = dict[str, Any]
 Kwargs = dict[str, Any]
@@ -93,13 +98,27 @@ def healthy_now(
     if not hasattr(router, "_common_checks_available_deployment"):
         named = router.registry().deployments if hasattr(router, "registry") else router.get_model_list
         return list(named(model_name=model) or ())
-    more = {"messages": messages, "input": given, "specific_deployment": specific}
-    model, pool = router._common_checks_available_deployment(model=model, request_kwargs=kwargs, **more)
+    if getattr(router, "routing_plugins", None):
+        raise ValueError("This LiteLLM Router has plugins, which run in calls with await only; call it with await.")
+    more = {"messages": messages, "input": given}
+    model, pool = router._common_checks_available_deployment(
+        model=model, request_kwargs=kwargs, specific_deployment=specific, **more
+    )
     if isinstance(pool, dict):
+        if (pool.get("model_info") or _NOTHING).get("blocked") is True:
+            said = f"Model '{model}' is paused and takes no requests."
+            raise litellm.ServiceUnavailableError(message=said, model=model, llm_provider="")
         return pool
+    if hasattr(router, "_filter_health_check_unhealthy_deployments"):
+        pool = router._filter_health_check_unhealthy_deployments(healthy_deployments=pool, parent_otel_span=None)
     if hasattr(router, "_filter_blocked_deployments"):
         pool = router._filter_blocked_deployments(pool)
-    return _excluding(_in_order(pool, kwargs), kwargs)
+    if getattr(router, "enable_pre_call_checks", False) and (messages is not None or given is not None):
+        pool = router._pre_call_checks(model=model, healthy_deployments=pool, request_kwargs=kwargs, **more)
+    left = _excluding(_in_order(pool, kwargs), kwargs)
+    if not left:
+        raise litellm.types.router.RouterRateLimitErrorBasic(model=model)
+    return left
 
 
 def _in_order(pool: list[Deployment], kwargs: Kwargs) -> list[Deployment]:
@@ -152,6 +171,22 @@ def _pin(router: LiteLLMRouter, model: str, params: Kwargs, kwargs: Kwargs, resp
     kwargs.update(params if accepted is None else accepted(model, params, kwargs))
 
 
+def picks_for_chat() -> bool:
+    """Whether a chat or a text is what LiteLLM picks for now, asked of who called.
+
+    It tells a strategy the messages and no more, and puts a word of its own there for calls that have none. A client
+    that says the same word is to be told apart, or it would pay for no tokens.
+    """
+    frame = currentframe()
+    for _ in range(_MOST_FRAMES):
+        if frame is None:
+            return False
+        if frame.f_code.co_name in _CHATS and str(frame.f_globals.get("__name__")).startswith("litellm."):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def brings_credentials(kwargs: Mapping[str, Any]) -> bool:
     """Whether the caller sends with a key of its own: no limit of ours applies to it."""
     return bool(kwargs.get("api_key") or kwargs.get("api_base") or kwargs.get("base_url"))
@@ -190,7 +225,7 @@ def _seconds(value: object) -> float | None:
     """A number, a text with one, or the reading time of an httpx.Timeout."""
     if not isinstance(value, int | float | str):
         value = getattr(value, "read", None)
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         seconds = float(value)  # type: ignore[arg-type]  # what is no number is suppressed
         return seconds if seconds > 0 else None
     return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apikeyrouter.core.ledger import Lease
+from apikeyrouter.core.measure import CAPS
 from apikeyrouter.litellm.compat import Deployment, Kwargs
 from apikeyrouter.litellm.fleet import Enrolled
 from apikeyrouter.litellm.joining import Member
@@ -43,17 +44,29 @@ def remember(kwargs: Kwargs, attempt: Attempt, deployment: Deployment) -> None:
 
 
 def ask_usage(kwargs: Kwargs) -> None:
-    """Have the provider tell a stream's usage: in the body, not as an option of LiteLLM, so that no caller sees it."""
-    if (kwargs.get("stream_options") or {}).get("include_usage"):
+    """Have the provider tell a stream's usage: in the body, not as an option of LiteLLM, so that no caller sees it.
+
+    Options of a shape that nobody knows are LiteLLM's to refuse, or the provider's.
+    """
+    own, body = kwargs.get("stream_options") or {}, kwargs.get("extra_body") or {}
+    given = body.get("stream_options") or {} if isinstance(body, Mapping) else None
+    if not isinstance(own, Mapping) or not isinstance(given, Mapping) or own.get("include_usage"):
         return
-    body = kwargs.get("extra_body") or {}
-    options = {**(kwargs.get("stream_options") or {}), **(body.get("stream_options") or {}), "include_usage": True}
-    kwargs["extra_body"] = {**body, "stream_options": options}
+    kwargs["extra_body"] = {**body, "stream_options": {**own, **given, "include_usage": True}}
 
 
 def bound_answer(kwargs: Kwargs, operation: str, tokens: int) -> None:
-    """Under a hard limit on cost: let no answer be longer than what is held for it."""
-    kwargs["max_output_tokens" if operation == "responses" else "max_tokens"] = tokens
+    """Under a hard limit on cost: let no answer be longer than what is held for it, whatever else the call says."""
+    name = "max_output_tokens" if operation == "responses" else "max_tokens"
+    words = {name, *CAPS.get(operation, ())}
+    for word in words & kwargs.keys():
+        del kwargs[word]
+    kwargs[name] = tokens
+    body, dropped = kwargs.get("extra_body"), kwargs.get("additional_drop_params")
+    if isinstance(body, Mapping) and not words.isdisjoint(body):
+        kwargs["extra_body"] = {word: value for word, value in body.items() if word not in words}
+    if isinstance(dropped, list) and name in dropped:
+        kwargs["additional_drop_params"] = [word for word in dropped if word != name]
 
 
 def sent(kwargs: Mapping[str, Any] | None) -> None:

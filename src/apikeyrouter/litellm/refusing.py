@@ -14,6 +14,7 @@ import litellm
 
 from apikeyrouter.errors import (
     BudgetExceededError,
+    InvalidConfigurationError,
     InvalidRequestError,
     PolicyViolationError,
     QuotaExhaustedError,
@@ -21,14 +22,17 @@ from apikeyrouter.errors import (
 )
 
 PROVIDER: Final = "apikeyrouter"
+Refusal = RoutingError | InvalidRequestError | InvalidConfigurationError
+REFUSALS: Final = (RoutingError, InvalidRequestError, InvalidConfigurationError)
+"""What a request can be refused for; the last one is an objective that it names and nobody knows."""
 
 
-def raised(error: RoutingError | InvalidRequestError, model: str) -> Exception:
+def raised(error: Refusal, model: str) -> Exception:
     """The LiteLLM error for a refusal; its text is the refusal's sentence."""
     message = f"{error.message} [{error.code}]"
     if isinstance(error, QuotaExhaustedError | BudgetExceededError):
         made: Exception = litellm.RateLimitError(message=message, llm_provider=PROVIDER, model=model)
-    elif isinstance(error, PolicyViolationError | InvalidRequestError):
+    elif isinstance(error, PolicyViolationError | InvalidRequestError | InvalidConfigurationError):
         made = litellm.BadRequestError(message=message, llm_provider=PROVIDER, model=model)
     else:
         made = litellm.ServiceUnavailableError(message=message, llm_provider=PROVIDER, model=model)
@@ -38,7 +42,7 @@ def raised(error: RoutingError | InvalidRequestError, model: str) -> Exception:
     return made
 
 
-def _headers(error: RoutingError | InvalidRequestError) -> Mapping[str, str]:
+def _headers(error: Refusal) -> Mapping[str, str]:
     headers = {} if error.retry_after is None else {"retry-after": str(max(1, ceil(error.retry_after)))}
     decision = getattr(getattr(error, "decision", None), "id", "")
     return {**headers, "x-apikeyrouter-decision": decision} if decision else headers

@@ -40,7 +40,7 @@ from apikeyrouter.litellm.outcome import (
     usage_of,
 )
 from apikeyrouter.litellm.picks import Asked, Pick, any_of
-from apikeyrouter.litellm.refusing import raised
+from apikeyrouter.litellm.refusing import REFUSALS, Refusal, raised
 from apikeyrouter.litellm.shared import MOST_WAIT_S, Config, engine_of
 from apikeyrouter.litellm.tries import Tries
 from apikeyrouter.waiting import Waiter
@@ -146,7 +146,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             if lease is None:
                 found = self._ask(pick, pick.until) if pick.wait else self._now(pick)
                 lease = found if isinstance(found, Lease) else await self._when_free(pick, found)
-        except RoutingError as error:
+        except REFUSALS as error:
             raise self._refused(pick, error, model) from error
         return self._granted(pick, lease)
 
@@ -168,7 +168,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         pick.heard, pick.blocking = request_kwargs is not None, True
         try:
             lease = self._elsewhere(pick) or self._blocking(pick)
-        except RoutingError as error:
+        except REFUSALS as error:
             raise self._refused(pick, error, model) from error
         return self._granted(pick, lease)
 
@@ -291,7 +291,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             return None
         return lease
 
-    def _refused(self, pick: Pick, error: RoutingError, model: str) -> Exception:
+    def _refused(self, pick: Pick, error: Refusal, model: str) -> Exception:
         """LiteLLM's error; a fallback waits only for what is left of the time."""
         if self._fleet.now() - pick.began > SOON_S:
             self._tries.note(pick.trace, pick.began)
