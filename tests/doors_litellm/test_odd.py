@@ -7,6 +7,7 @@ from typing import Any
 
 import litellm
 import pytest
+from litellm.integrations.custom_logger import CustomLogger
 from litellm_stage import HELLO, Opener, Stage, until
 
 from apikeyrouter import ApiKeyRouter, Budget, Settings
@@ -176,3 +177,42 @@ async def test_without_a_loop_nothing_left_is_litellms_own_error(opened: Opener)
         each["model_info"]["blocked"] = True
     with pytest.raises(ValueError, match="deployments available"):
         await asyncio.to_thread(stage.chat_now)
+
+
+# --- callbacks that deny --------------------------------------------------------------------------------------------
+
+
+class HTTPException(Exception):  # noqa: N818 - as FastAPI calls it, which guardrails raise
+    def __init__(self, status_code: int) -> None:
+        super().__init__("denied")
+        self.status_code = status_code
+
+
+class Guard(CustomLogger):
+    """Denies every call that says so, after its deployment was picked."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
+        if "deny me" in str(kwargs.get("messages")):
+            raise self.error
+
+
+DENIALS = [RuntimeError("denied"), ValueError("denied"), *(HTTPException(status) for status in (401, 403, 429, 500))]
+
+
+@pytest.mark.parametrize(
+    ("error", "first"), [*((error, True) for error in DENIALS), *((error, False) for error in DENIALS[2:])]
+)
+async def test_what_a_callback_denies_is_no_fault_of_a_key(opened: Opener, error: Exception, first: bool) -> None:
+    stage = await opened(max_wait=0.0)
+    litellm.callbacks.insert(0 if first else len(litellm.callbacks), Guard(error))
+    for _ in range(9):
+        with pytest.raises(type(error), match="denied"):
+            await stage.chat(messages=word("deny me"))
+    await stage.chat()
+    await stage.settled()
+    assert stage.outcomes == ["released" if first else "invalid"] * 9 + ["settled"]
+    assert all(key.state == "available" for key in stage.engine.list_keys())

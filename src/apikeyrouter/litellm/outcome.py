@@ -27,6 +27,8 @@ _KINDS: Final = {
 }
 """LiteLLM's classes that know more than their status."""
 _NEVER_SENT: Final = frozenset({"UnsupportedParamsError", "BudgetExceededError", "RejectedRequestError"})
+_DENIED: Final = frozenset({"HTTPException", "GuardrailRaisedException", "BlockedPiiEntityError"})
+"""What guardrails and other callbacks raise, with whatever status: no word of the provider's about a key."""
 _MAYBE_BILLED: Final = frozenset({Kind.TIMEOUT, Kind.NETWORK})
 
 
@@ -151,6 +153,8 @@ def failure_of(error: BaseException) -> Failure | int:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _NEVER_SENT:
         return Failure(kind=Kind.INVALID, message=type(error).__name__, sent=False)
+    if names & _DENIED:
+        return Failure(kind=Kind.INVALID, message=type(error).__name__, billed=True)
     kind = next((_KINDS[name] for name in _KINDS if name in names), None)
     status = getattr(error, "status_code", None)
     if kind is not None:

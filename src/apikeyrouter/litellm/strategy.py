@@ -383,7 +383,7 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
         if attempt is None:
             return
         found = failure_of(error)
-        if isinstance(found, Failure) and not found.sent:
+        if isinstance(found, Failure) and not (found.sent and attempt.sent):
             self.engine.release(attempt.lease)
             return
         failure = self.engine.fail(attempt.lease, found, error_headers(error), error_body(error), usage=usage)
