@@ -1,4 +1,4 @@
-"""Odd input: a call is served or refused in LiteLLM's own words, and nothing a client writes lifts a hard limit."""
+"""Odd input: a call is served or refused in LiteLLM's own words, and under a hard budget no answer gets longer."""
 
 from __future__ import annotations
 
