@@ -152,6 +152,9 @@ def _best(
             continue
         load = min(loads)
         candidate, weight = _lightest(d.scanned[first:] if first else d.scanned, loads, load, chance, shuffled=shuffled)
+        if len(strata) == 1:  # nobody to compare it with
+            d.chosen, d.cost = candidate, cost
+            break
         score = static + TIE_BREAK * load + (scale * (1.0 - exp(-CAPACITY_SCALE * load)) if scale else 0.0)
         if score > best_score:
             continue

@@ -14,7 +14,6 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from operator import attrgetter
 from typing import Final
 
 from apikeyrouter.core.breaker import Breaker
@@ -28,7 +27,6 @@ from apikeyrouter.core.window import NEVER
 
 SCAN_ALL: Final = 12
 DRAW: Final = 8
-_roomy: Final = attrgetter("roomy")
 MOST_TAGGINGS: Final = 16
 """With more different sets of tags than this, tags make no strata, or each key would be one: they are looked at key by
 key, where a constraint asks for them."""
@@ -86,28 +84,22 @@ class Candidate:
 
 
 class Stand:
-    """Candidates of a stratum with the same pools: parked together, at `place` among the living, or with a `stamp`."""
+    """Candidates of a stratum with the same pools: parked together, at `place` among the living, or with a `stamp`.
 
-    __slots__ = ("candidates", "parked", "place", "pools", "roster_version", "stamp", "stratum")
+    `plain` tells that it is one key, under no budget of its own.
+    """
+
+    __slots__ = ("candidates", "parked", "place", "plain", "pools", "roster_version", "stamp", "stratum")
 
     def __init__(self, stratum: Stratum, first: Candidate) -> None:
         self.stratum = stratum
         self.candidates = [first]
         self.pools = first.pools
         self.roster_version = first.roster_version
+        self.plain = not first.nodes
         self.parked = False
         self.place = 0
         self.stamp = 0
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is one key, under no budget of its own."""
-        return len(self.candidates) == 1 and not self.candidates[0].nodes
-
-    @property
-    def roomy(self) -> bool:
-        """Whether its pools have most of their room, as of their last look."""
-        return all(map(_roomy, self.pools))
 
     def some(self, count: int, chance: Callable[[], float]) -> list[Candidate]:
         """Up to `count` of them, each as likely as any other."""
@@ -175,6 +167,7 @@ class Stratum:
         stand = self.stands.get(name)
         if stand is not None:
             stand.candidates.append(candidate)
+            stand.plain = False
             return
         stand = self.stands[name] = Stand(self, candidate)
         stand.place = len(self.live)

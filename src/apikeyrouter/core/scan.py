@@ -111,11 +111,17 @@ def _two(stratum: Stratum, ask: Ask, need: Need, d: Decision, now: float, chance
     one, other = live[at], live[(at + 1 + int(chance() * (size - 1))) % size]
     if not (one.plain and other.plain):
         return False
-    load, its = _load(one, need, now), _load(other, need, now)
-    if load < 0.0 or its < 0.0 or not (one.roomy and other.roomy):
-        return False
+    loads = []
+    for stand in (one, other):
+        load = 0.0
+        for pool in stand.pools:
+            part = pool.fits_and_load(need, now)
+            if part < 0.0 or not pool.roomy:
+                return False
+            load += part
+        loads.append(load)
     d.scanned += (one.candidates[0], other.candidates[0])
-    d.loads += (load, its)
+    d.loads += loads
     return True
 
 
