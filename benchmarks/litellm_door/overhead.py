@@ -8,9 +8,9 @@ for that answer; and the whole pick of each built-in strategy, filter included, 
 one pick, the least and the median of many rounds. Each column is timed in processes of its own, as its users have it,
 which take turns. Each round picks twice for every deployment before it is timed, because the first picks after other
 work pay for what that left in the processor's caches (on the machine of the documented figures the very first ten times
-as much, in every column). Leases are released between rounds, outside the clock. Absolute figures vary with the machine;
-what holds everywhere is that the engine adds less than the cheapest built-in strategy where there is anything to choose
-from.
+as much, in every column). Leases are released between rounds, outside the clock. Absolute figures vary with the
+machine; what holds everywhere is that the engine adds less than the cheapest built-in strategy where there is anything
+to choose from.
 """
 
 from __future__ import annotations
