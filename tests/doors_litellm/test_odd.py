@@ -8,7 +8,7 @@ from typing import Any
 import litellm
 import pytest
 from litellm.integrations.custom_logger import CustomLogger
-from litellm_stage import HELLO, Opener, Stage, until
+from litellm_stage import HELLO, Opener, Stage, deployment, until
 
 from apikeyrouter import ApiKeyRouter, Budget, Settings
 from apikeyrouter.litellm.asking import measured, wait_of
@@ -58,6 +58,21 @@ async def test_no_word_of_a_client_lengthens_its_answer(opened: Opener, given: d
     await stage.settled()
     await stage.quiet()
     assert all(seen.output_tokens <= HELD for seen in stage.world.record.all())
+
+
+@pytest.mark.parametrize("limited", [True, False])
+async def test_under_a_hard_budget_a_body_names_no_other_model(opened: Opener, limited: bool) -> None:
+    priced = {"input_cost_per_token": 1e-7, "output_cost_per_token": 1e-7}
+    budgets = [Budget(scope="global", limit="0.001", mode="hard" if limited else "soft")]
+    stage = await opened(
+        config=ApiKeyRouter(budgets=budgets, log=False),
+        # Of the providers of this shape LiteLLM sends the body's own word to some.
+        models=lambda world, url: [deployment(world, url, "a1", model="mistral/gpt-4o-mini", params=priced)],
+    )
+    await stage.chat(max_tokens=5, extra_body={"model": "gpt-4o", "seed": 7})
+    await stage.quiet()
+    (seen,) = stage.world.record.all()
+    assert seen.model == ("gpt-4o-mini" if limited else "gpt-4o")
 
 
 async def test_a_text_and_a_message_that_say_prompt_are_bounded(opened: Opener) -> None:

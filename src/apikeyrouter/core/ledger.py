@@ -85,7 +85,7 @@ class Lease:
     @property
     def limited(self) -> bool:
         """Whether a hard limit on cost applies: a budget's, or that of the request, a policy or the objective."""
-        return self.decision.capped or any(node.hard for node in self.nodes)
+        return self.decision.capped or (bool(self.nodes) and any(node.hard for node in self.nodes))
 
     @property
     def bound(self) -> int | None:

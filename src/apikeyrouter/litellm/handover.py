@@ -69,6 +69,15 @@ def bound_answer(kwargs: Kwargs, operation: str, tokens: int) -> None:
         kwargs["additional_drop_params"] = [word for word in dropped if word != name]
 
 
+def keep_price(kwargs: Kwargs, operation: str, tokens: int | None) -> None:
+    """Under a hard limit on cost: what is held is the price of the model picked, for an answer of so many tokens."""
+    body = kwargs.get("extra_body")
+    if isinstance(body, Mapping) and "model" in body:
+        kwargs["extra_body"] = {word: value for word, value in body.items() if word != "model"}
+    if tokens is not None:
+        bound_answer(kwargs, operation, tokens)
+
+
 def sent(kwargs: Mapping[str, Any] | None) -> None:
     attempt = attempt_of(kwargs)
     if attempt is not None:

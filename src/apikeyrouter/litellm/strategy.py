@@ -23,7 +23,7 @@ from apikeyrouter.litellm.asking import caller_of, due_in, is_again, measured, o
 from apikeyrouter.litellm.compat import Deployment, Kwargs, LiteLLMRouter
 from apikeyrouter.litellm.fleet import Fleet
 from apikeyrouter.litellm.guard import require
-from apikeyrouter.litellm.handover import ask_usage, bound_answer, dressed, remember, sent, tell
+from apikeyrouter.litellm.handover import ask_usage, dressed, keep_price, remember, sent, tell
 from apikeyrouter.litellm.lookout import Lookout, Moved
 from apikeyrouter.litellm.marks import Attempt, attempt_of
 from apikeyrouter.litellm.outcome import (
@@ -305,8 +305,8 @@ class _PROXY_ApiKeyRoutingStrategy(CustomRoutingStrategyBase, CustomLogger):  # 
             self.engine.settle(lease)
             return deployment
         remember(pick.kwargs, attempt, deployment)
-        if lease.bound is not None:
-            bound_answer(pick.kwargs, pick.request.operation, lease.bound)
+        if lease.limited:
+            keep_price(pick.kwargs, pick.request.operation, lease.bound)
         if pick.kwargs.get("stream") and one.asks_usage and pick.request.operation == "chat":
             ask_usage(pick.kwargs)
         return deployment
