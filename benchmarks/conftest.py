@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE))
 
 TITLES = {
     "bench_acquire_and_settle": "acquire + settle",
+    "bench_acquire_and_settle_where_room_is_scarce": "the same, half of every window used",
     "bench_settle_alone": "settle alone",
     "bench_refuse": "refuse, every pool full until midnight",
     "bench_explain": "explain (the text of a decision)",

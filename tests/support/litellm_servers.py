@@ -51,7 +51,7 @@ class Server:
 @contextmanager
 def server(log: Path, *options: str) -> Iterator[Server]:
     """The example's Proxy with these options, over the simulated provider; all its processes have ended afterwards."""
-    faulthandler.dump_traceback_later(TAKES_S, exit=True, file=sys.__stderr__)  # a test of one process has less
+    faulthandler.dump_traceback_later(TAKES_S, exit=True, file=2)  # a test of one process has less
     run = example()
     run.READY_S = STARTS_S  # type: ignore[attr-defined]
     world = run.simulated_world()

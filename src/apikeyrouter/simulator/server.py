@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from apikeyrouter.errors import MissingDependencyError
 from apikeyrouter.simulator.app import SimulatorApp
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 __all__ = ["Served", "describe", "run", "serve"]
+
+ACCEPTING: Final = 5
+"""Turns of the loop in which a connection may still come up that was accepted before the port was closed."""
 
 
 def serve(what: World | SimulatorApp, *, host: str = "127.0.0.1", port: int = 0, thread: bool = False) -> Served:
@@ -208,11 +211,12 @@ class _Line:
         """Break every connection, end every request, free the port."""
         self._closing = True
         self._server.close()
-        for connection in list(self._state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None:
-                transport.abort()
-        await asyncio.sleep(0)
+        for _ in range(ACCEPTING):
+            for connection in list(self._state.connections):
+                transport = getattr(connection, "transport", None)
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0)
         running = list(self._state.tasks)
         for task in running:
             task.cancel()
