@@ -98,7 +98,7 @@ def healthy_now(
     if not hasattr(router, "_common_checks_available_deployment"):
         named = router.registry().deployments if hasattr(router, "registry") else router.get_model_list
         return list(named(model_name=model) or ())
-    if getattr(router, "routing_plugins", None):
+    if _plugins(router):
         raise ValueError("This LiteLLM Router has plugins, which run in calls with await only; call it with await.")
     more = {"messages": messages, "input": given}
     model, pool = router._common_checks_available_deployment(
@@ -113,12 +113,25 @@ def healthy_now(
         pool = router._filter_health_check_unhealthy_deployments(healthy_deployments=pool, parent_otel_span=None)
     if hasattr(router, "_filter_blocked_deployments"):
         pool = router._filter_blocked_deployments(pool)
-    if getattr(router, "enable_pre_call_checks", False) and (messages is not None or given is not None):
+    if _checks_before(router) and (messages is not None or given is not None):
         pool = router._pre_call_checks(model=model, healthy_deployments=pool, request_kwargs=kwargs, **more)
     left = _excluding(_in_order(pool, kwargs), kwargs)
     if not left:
         raise litellm.types.router.RouterRateLimitErrorBasic(model=model)
     return left
+
+
+def _plugins(router: LiteLLMRouter) -> bool:
+    """Whether plugins may change what is asked for."""
+    if hasattr(router, "registry"):
+        return bool(router.registry().plugins("routing"))
+    return bool(getattr(router, "routing_plugins", None))
+
+
+def _checks_before(router: LiteLLMRouter) -> bool:
+    """Whether deployments are left out that a call does not fit, by their context windows."""
+    own = router.settings() if hasattr(router, "settings") else router
+    return bool(getattr(own, "enable_pre_call_checks", False))
 
 
 def _in_order(pool: list[Deployment], kwargs: Kwargs) -> list[Deployment]:
